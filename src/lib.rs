@@ -1,1 +1,9 @@
+//! Statecast: Kafka topics in, durable current state per key in a store, every change live in the browser.
 
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod document;
+pub mod engine;
+pub mod ports;
+pub mod record;
