@@ -50,6 +50,7 @@ pub trait App: Send + Sync + 'static {
     }
 
     /// The entity back from what `to_json` wrote.
+    #[allow(clippy::wrong_self_convention)]
     fn from_json(&self, json: &Json) -> Result<Self::Entity, serde_json::Error> {
         serde_json::from_str(json.text())
     }

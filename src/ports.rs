@@ -38,21 +38,28 @@ pub trait Log: Send + Sync + 'static {
     fn identity<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<TopicIdentity>, LogError>>;
 
     /// Appends one record and waits until the log has it durably. Errors of kind `Unknown` mean: it may be there.
-    fn append<'a>(
-        &'a self,
-        topic: &'a str,
-        record: NewRecord,
-    ) -> BoxFuture<'a, Result<(u32, u64), LogError>>;
+    fn append<'a>(&'a self, topic: &'a str, record: NewRecord)
+    -> BoxFuture<'a, Result<(u32, u64), LogError>>;
 
     /// First and next offset of a partition (`[earliest, end)`).
     fn bounds<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<(u64, u64), LogError>>;
 
     /// Joins a consumer group. The members get every partition of the topic between them; each assignment, revocation and
     /// failure is told to `events`, from a thread of the log's own.
-    fn join(&self, subscription: Subscription, events: Arc<dyn Assignments>) -> Result<Arc<dyn Membership>, LogError>;
+    fn join(
+        &self,
+        subscription: Subscription,
+        events: Arc<dyn Assignments>,
+    ) -> Result<Arc<dyn Membership>, LogError>;
 
     /// Reads one partition from an offset without a group (verify, dead letters).
-    fn read(&self, topic: &str, epoch: u32, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError>;
+    fn read(
+        &self,
+        topic: &str,
+        epoch: u32,
+        partition: u32,
+        from: u64,
+    ) -> Result<Box<dyn PartitionReader>, LogError>;
 
     /// Whether the log answers now.
     fn ping(&self) -> BoxFuture<'_, Result<(), LogError>>;
@@ -186,17 +193,30 @@ pub trait Store: Send + Sync + 'static {
 
     /// The epoch of this log identity for this stream: the same identity gets the same epoch, a new one the next
     /// (first: 0), by compare-and-swap. `true`: it has just changed (a recreated topic).
-    fn epoch<'a>(&'a self, stream: &'a str, identity: &'a str) -> BoxFuture<'a, Result<(u32, bool), StoreError>>;
+    fn epoch<'a>(
+        &'a self,
+        stream: &'a str,
+        identity: &'a str,
+    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>>;
 
     /// What the primary holds of these ids; absent ones are left out. One round trip.
-    fn load<'a>(&'a self, stream: &'a str, ids: &'a [EntityId]) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
+    fn load<'a>(
+        &'a self,
+        stream: &'a str,
+        ids: &'a [EntityId],
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
 
     /// All partials of one key.
-    fn load_partials<'a>(&'a self, stream: &'a str, key: &'a str) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
+    fn load_partials<'a>(
+        &'a self,
+        stream: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
 
     /// Writes guarded upserts, each id at most once, in one round trip, durably; returns how many took effect. Fewer than
     /// asked: load them and look. One whose id is absent and `from_version` is not 0 does not take effect.
-    fn write<'a>(&'a self, stream: &'a str, upserts: Vec<Upsert>) -> BoxFuture<'a, Result<usize, StoreError>>;
+    fn write<'a>(&'a self, stream: &'a str, upserts: Vec<Upsert>)
+    -> BoxFuture<'a, Result<usize, StoreError>>;
 
     /// Inserts rows whose id is not there yet into `STREAM.NAME`; existing ones stay as they are. Durable on return.
     fn insert_rows<'a>(
@@ -245,7 +265,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<usize, StoreError>>;
 
     /// Small named values of the engine's own (dead-letter marks): put, and list by prefix in name order.
-    fn put_mark<'a>(&'a self, name: &'a str, json: crate::document::Json) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn put_mark<'a>(
+        &'a self,
+        name: &'a str,
+        json: crate::document::Json,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
     fn marks<'a>(
         &'a self,
         prefix: &'a str,

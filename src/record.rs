@@ -268,7 +268,9 @@ mod tests {
         let p = Position { epoch: 0, partition: 3, offset: 1041 };
         assert_eq!(p.to_string(), "0.3.1041");
         assert_eq!("0.3.1041".parse(), Ok(p));
-        for bad in ["", "0.3", "0.3.1.2", "0.3.+1", "0.03.1", "a.b.c", "0.3.", "-1.3.4", "0.3.99999999999999999999"] {
+        for bad in
+            ["", "0.3", "0.3.1.2", "0.3.+1", "0.03.1", "a.b.c", "0.3.", "-1.3.4", "0.3.99999999999999999999"]
+        {
             assert_eq!(bad.parse::<Position>(), Err(NotAPosition), "{bad}");
         }
     }

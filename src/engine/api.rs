@@ -4,7 +4,7 @@
 //! Not here: how any of it is done (`handle`).
 
 use crate::{
-    app::{RefusedKind, Reason},
+    app::{Reason, RefusedKind},
     document::{Positions, Shown},
     record::{NewRecord, Position},
 };
@@ -23,7 +23,11 @@ pub trait Engine: Send + Sync + 'static {
     fn stream(&self, name: &str) -> Option<StreamInfo>;
 
     /// Appends a record to the stream's topic; the position is where the log has it.
-    fn append<'a>(&'a self, stream: &'a str, record: NewRecord) -> BoxFuture<'a, Result<Position, WriteError>>;
+    fn append<'a>(
+        &'a self,
+        stream: &'a str,
+        record: NewRecord,
+    ) -> BoxFuture<'a, Result<Position, WriteError>>;
 
     /// Appends, then waits until the store confirmed it, or the step refused it.
     fn append_and_wait<'a>(
@@ -72,9 +76,22 @@ pub trait Engine: Send + Sync + 'static {
 /// Orders about dead letters; answers are JSON as `/admin/dlq` shows them.
 pub trait DeadLetters: Send + Sync + 'static {
     fn summary(&self) -> BoxFuture<'_, Result<serde_json::Value, ReadError>>;
-    fn list<'a>(&'a self, stream: &'a str, filter: DeadLetterFilter) -> BoxFuture<'a, Result<serde_json::Value, ReadError>>;
-    fn show<'a>(&'a self, stream: &'a str, position: Position) -> BoxFuture<'a, Result<Option<serde_json::Value>, ReadError>>;
-    fn replay<'a>(&'a self, stream: &'a str, position: Position, force: bool) -> BoxFuture<'a, Result<Replay, ReadError>>;
+    fn list<'a>(
+        &'a self,
+        stream: &'a str,
+        filter: DeadLetterFilter,
+    ) -> BoxFuture<'a, Result<serde_json::Value, ReadError>>;
+    fn show<'a>(
+        &'a self,
+        stream: &'a str,
+        position: Position,
+    ) -> BoxFuture<'a, Result<Option<serde_json::Value>, ReadError>>;
+    fn replay<'a>(
+        &'a self,
+        stream: &'a str,
+        position: Position,
+        force: bool,
+    ) -> BoxFuture<'a, Result<Replay, ReadError>>;
     fn discard<'a>(&'a self, stream: &'a str, position: Position) -> BoxFuture<'a, Result<bool, ReadError>>;
     /// Lets a held partition go on. `false`: it is not held.
     fn release(&self, stream: &str, partition: u32) -> bool;
@@ -200,8 +217,15 @@ pub struct Read {
 pub enum Outcome {
     /// The entity at that position or later.
     Stored(Shown),
-    Refused { kind: RefusedKind, detail: String, entity: Option<Shown> },
-    Poisoned { reason: Reason, detail: String },
+    Refused {
+        kind: RefusedKind,
+        detail: String,
+        entity: Option<Shown>,
+    },
+    Poisoned {
+        reason: Reason,
+        detail: String,
+    },
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
