@@ -5,5 +5,6 @@ pub mod clock;
 pub mod config;
 pub mod document;
 pub mod engine;
+pub mod json;
 pub mod ports;
 pub mod record;
