@@ -6,5 +6,6 @@ pub mod config;
 pub mod document;
 pub mod engine;
 pub mod json;
+pub mod metrics;
 pub mod ports;
 pub mod record;
