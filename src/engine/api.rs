@@ -48,6 +48,16 @@ pub trait Engine: Send + Sync + 'static {
         wait: Duration,
     ) -> BoxFuture<'a, Result<bool, ReadError>>;
 
+    /// Waits until the key stands at a position that `since` does not cover, and gives what it is then (long poll);
+    /// `None`: no such change within `wait`. Empty positions are covered by nothing, so a key that is there answers at once.
+    fn changed<'a>(
+        &'a self,
+        stream: &'a str,
+        key: &'a str,
+        since: Positions,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Read>, ReadError>>;
+
     /// Entities in key order, filtered and sorted, one page.
     fn list<'a>(&'a self, stream: &'a str, query: ListQuery) -> BoxFuture<'a, Result<ListPage, ReadError>>;
 
@@ -92,6 +102,13 @@ pub trait DeadLetters: Send + Sync + 'static {
         position: Position,
         force: bool,
     ) -> BoxFuture<'a, Result<Replay, ReadError>>;
+    /// Replays what the filter finds, at most `filter.limit` records; the answer counts them by what became of each.
+    fn replay_all<'a>(
+        &'a self,
+        stream: &'a str,
+        filter: DeadLetterFilter,
+        force: bool,
+    ) -> BoxFuture<'a, Result<serde_json::Value, ReadError>>;
     fn discard<'a>(&'a self, stream: &'a str, position: Position) -> BoxFuture<'a, Result<bool, ReadError>>;
     /// Lets a held partition go on. `false`: it is not held.
     fn release(&self, stream: &str, partition: u32) -> bool;
@@ -139,6 +156,9 @@ pub struct StreamInfo {
     pub kind: Kind,
     pub topic: String,
     pub partitions: u32,
+    /// Routed by partition: an entity is the merge of its partials, its version has no order across instances (its
+    /// `ETag` is made from the positions), and PUT is not the way to write it.
+    pub partials: bool,
     /// One sentence on how this stream is written, where PUT is not the way.
     pub write_hint: Option<String>,
     /// Names of the app rooms (`agents:summary` has `summary`).
