@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod document;
 pub mod engine;
+pub mod http;
 pub mod json;
 pub mod metrics;
 pub mod ports;

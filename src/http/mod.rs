@@ -1,0 +1,3 @@
+//! The HTTP outside.
+
+pub mod problem;
