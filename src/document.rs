@@ -70,6 +70,17 @@ pub struct Document {
     pub value: Option<Json>,
 }
 
+impl Document {
+    /// Whether what stands at `position` with record time `time_ms` is reflected here already, or too old to be
+    /// (semantics 9): within one partition the position decides, across partitions the record time, where equal is old.
+    pub fn has_seen(&self, position: &Position, time_ms: i64) -> bool {
+        match self.position.order(position) {
+            Some(order) => order.is_ge(),
+            None => self.updated_ms >= time_ms,
+        }
+    }
+}
+
 /// One position, or one per partial, joined by `,` outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Positions(pub SmallVec<[Position; 1]>);

@@ -1,5 +1,6 @@
 //! Statecast: Kafka topics in, durable current state per key in a store, every change live in the browser.
 
+pub mod adapters;
 pub mod app;
 pub mod clock;
 pub mod config;
@@ -8,5 +9,9 @@ pub mod engine;
 pub mod http;
 pub mod json;
 pub mod metrics;
+pub mod partitioner;
 pub mod ports;
 pub mod record;
+
+#[cfg(test)]
+mod tests;

@@ -157,6 +157,17 @@ pub struct Upsert {
     pub expires_ms: Option<i64>,
 }
 
+impl Upsert {
+    /// The guard: whether this upsert takes effect over what is stored. Every store decides as this does.
+    pub fn applies_to(&self, stored: Option<&Document>) -> bool {
+        let new = &self.document;
+        match stored {
+            None => self.from_version == 0,
+            Some(held) => held.version == self.from_version && !held.has_seen(&new.position, new.updated_ms),
+        }
+    }
+}
+
 /// A row as it is stored: under its id for ever, with the position that first inserted it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRow {
@@ -181,6 +192,7 @@ pub struct Scan {
     pub from: Option<String>,
     /// Last key of the page before (exclusive).
     pub after: Option<String>,
+    /// Documents in a page. The partials of one key are never parted: a page goes beyond `limit` to end with them all.
     pub limit: usize,
     /// Tombstones too.
     pub with_removed: bool,
@@ -246,7 +258,7 @@ pub trait Store: Send + Sync + 'static {
     /// One page of entities in key order.
     fn scan<'a>(&'a self, stream: &'a str, scan: Scan) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
 
-    /// How many keys a stream holds, removed ones left out; may lag by a moment.
+    /// How many documents a stream holds (keys, or partials of keys), removed ones left out; may lag by a moment.
     fn count<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
 
     /// Tombstones whose time to be forgotten has come, at most `limit`.

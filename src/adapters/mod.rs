@@ -1,0 +1,5 @@
+//! Implementations of the ports.
+//!
+//! Invariant: each passes the behaviour suite of its port (`tests::contract`); the null store alone does not, by intent.
+
+pub mod memory;

@@ -1,0 +1,7 @@
+//! The crate's one test binary for what needs more than one module: behaviour suites, services, the whole engine.
+//!
+//! Invariant: one binary, so that librdkafka and OpenSSL are linked once.
+
+mod contract;
+#[allow(unused)]
+mod services;
