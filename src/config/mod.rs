@@ -41,8 +41,12 @@ pub struct Server {
     pub header_timeout_ms: u64,
     /// A request whose body does not arrive in this time is answered 408.
     pub body_timeout_ms: u64,
-    /// Connections held at once on the public listener.
+    /// Connections held at once on the public listener; beyond it a new one is closed at once.
     pub connections_max: usize,
+    /// The same on the admin listener.
+    pub admin_connections_max: usize,
+    /// The head of a request, line and headers; beyond it 431.
+    pub header_bytes_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,6 +244,8 @@ pub struct Live {
 pub struct Limits {
     /// A request body; beyond it 413.
     pub body_bytes_max: usize,
+    /// Of a body that is refused for its size, so much is still read, or else its sender would not see the answer.
+    pub drain_bytes_max: usize,
     /// Long polls wait at most so long.
     pub poll_wait_max_ms: u64,
     /// Entities in one page of a list.
@@ -251,6 +257,9 @@ pub struct Limits {
 pub struct Security {
     /// Origins of pages that may connect, beside our own; `*` is refused.
     pub allowed_origins: Vec<String>,
+    /// Names under which the admin listener may be asked, beside IP addresses, names without a dot and that of
+    /// `server.admin_url`; others are refused, since any page can point a name of its own at us.
+    pub admin_hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -300,6 +309,8 @@ impl Default for Server {
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,
             connections_max: 20_000,
+            admin_connections_max: 256,
+            header_bytes_max: 32 << 10,
         }
     }
 }
@@ -416,7 +427,12 @@ impl Default for Live {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { body_bytes_max: MIB + (64 << 10), poll_wait_max_ms: 60_000, page_items_max: 1_000 }
+        Limits {
+            body_bytes_max: MIB + (64 << 10),
+            drain_bytes_max: 16 * MIB,
+            poll_wait_max_ms: 60_000,
+            page_items_max: 1_000,
+        }
     }
 }
 
