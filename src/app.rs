@@ -1,7 +1,7 @@
 //! The one abstraction: an app is a pure step over one key's entity.
 //!
 //! *Given what this key was, and what just happened: what is it now, and who must hear?*
-//! Invariant: no clock, no I/O, no randomness in `decode` and `step`; ids and times come from the stamp. So replay,
+//! Invariant: no clock, no I/O, no randomness in `decode`, `check` and `step`; ids and times come from the stamp. So replay,
 //! simulation and `verify` are the same function called again.
 //! Not here: versions, positions, storing, telling. Those are the engine's, for every app.
 
@@ -36,13 +36,19 @@ pub trait App: Send + Sync + 'static {
         None
     }
 
-    /// The pure step. `was` is `None` for a key that is not there.
-    fn step(
-        &self,
-        was: Option<Self::Entity>,
-        event: Self::Event,
-        at: &At<'_>,
-    ) -> Result<Step<Self::Entity>, Reject>;
+    /// Whether the step may happen: poison and refusals are decided here, on the entity as it is.
+    fn check(&self, _was: Option<&Self::Entity>, _event: &Self::Event, _at: &At<'_>) -> Result<(), Reject> {
+        Ok(())
+    }
+
+    /// The pure step, asked only after `check` agreed. `was` is `None` for a key that is not there.
+    fn step(&self, was: Option<Self::Entity>, event: Self::Event, at: &At<'_>) -> Step<Self::Entity>;
+
+    /// Bytes of the entity as it is stored; the bound on entities is held by it. Override where writing it out to
+    /// measure it is too slow.
+    fn size(&self, entity: &Self::Entity) -> usize {
+        self.to_json(entity).map_or(usize::MAX, |json| json.text().len())
+    }
 
     /// The entity as the store and the readers see it.
     fn to_json(&self, entity: &Self::Entity) -> Result<Json, serde_json::Error> {

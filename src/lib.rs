@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod app;
+pub mod apps;
 pub mod clock;
 pub mod config;
 pub mod document;

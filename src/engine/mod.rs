@@ -3,5 +3,6 @@
 pub mod api;
 pub mod dead_letter;
 pub mod edge;
+pub mod fold;
 pub mod news;
 pub mod watermark;

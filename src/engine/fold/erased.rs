@@ -1,0 +1,76 @@
+//! The fold of a writer without its app's types: erased around a batch, so an entity is decoded once a batch.
+
+use super::{Confirmed, Effects, Fault, Flight, Fold};
+use crate::{app::App, document::Document, ports::EntityId, record::Position};
+use std::sync::Arc;
+
+/// `Fold<A>` for any `A`; the methods are those of `Fold`.
+pub trait ShardFold: Send {
+    fn gather(&mut self, flight: Arc<Flight>, indices: Vec<u32>);
+    fn missing(&self) -> Vec<EntityId>;
+    fn row_ids(&self) -> Vec<String>;
+    fn admit(&mut self, documents: Vec<Document>) -> Result<(), Fault>;
+    fn admit_firsts(&mut self, firsts: Vec<(String, Position)>);
+    fn fold(&mut self) -> Result<Effects, Fault>;
+    fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault>;
+    fn finished(&self) -> Vec<(Arc<Flight>, u32, Vec<u32>)>;
+    fn confirm(&mut self) -> Confirmed;
+    fn abandon(&mut self);
+    fn records(&self) -> usize;
+    fn keys(&self) -> usize;
+    fn bytes(&self) -> usize;
+}
+
+impl<A: App> ShardFold for Fold<A> {
+    fn gather(&mut self, flight: Arc<Flight>, indices: Vec<u32>) {
+        Fold::gather(self, flight, indices);
+    }
+
+    fn missing(&self) -> Vec<EntityId> {
+        Fold::missing(self)
+    }
+
+    fn row_ids(&self) -> Vec<String> {
+        Fold::row_ids(self)
+    }
+
+    fn admit(&mut self, documents: Vec<Document>) -> Result<(), Fault> {
+        Fold::admit(self, documents)
+    }
+
+    fn admit_firsts(&mut self, firsts: Vec<(String, Position)>) {
+        Fold::admit_firsts(self, firsts);
+    }
+
+    fn fold(&mut self) -> Result<Effects, Fault> {
+        Fold::fold(self, None)
+    }
+
+    fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
+        Fold::settle(self, documents)
+    }
+
+    fn finished(&self) -> Vec<(Arc<Flight>, u32, Vec<u32>)> {
+        Fold::finished(self)
+    }
+
+    fn confirm(&mut self) -> Confirmed {
+        Fold::confirm(self)
+    }
+
+    fn abandon(&mut self) {
+        Fold::abandon(self);
+    }
+
+    fn records(&self) -> usize {
+        Fold::records(self)
+    }
+
+    fn keys(&self) -> usize {
+        Fold::keys(self)
+    }
+
+    fn bytes(&self) -> usize {
+        Fold::bytes(self)
+    }
+}

@@ -1,0 +1,245 @@
+//! What comes back from the store: what it holds, what it did not take, and the end of a batch.
+//!
+//! Invariant: an upsert that took no effect is either covered by what the store holds (confirmed stale), or folded again
+//! from it; a batch ends only when every key is one or the other, or written.
+
+use super::{
+    Change, Confirmed, Counts, Effects, End, Fault, Flight, Fold, WAIT_HEADER, Waited,
+    cache::{Held, Slot, SlotId},
+};
+use crate::{
+    app::{App, Reject},
+    document::{Document, Shown},
+    engine::api::Outcome,
+    record::Position,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+impl<A: App> Fold<A> {
+    /// Takes in what the store holds of the missing ids; ids that are not among `documents` are absent there.
+    pub fn admit(&mut self, documents: Vec<Document>) -> Result<(), Fault> {
+        let by_id = by_id(documents);
+        for id in std::mem::take(&mut self.missing) {
+            let found = self.entity_id(id).and_then(|name| by_id.get(&(name.key, name.partial)).cloned());
+            self.hold(id, found)?;
+        }
+        Ok(())
+    }
+
+    pub fn admit_firsts(&mut self, firsts: Vec<(String, Position)>) {
+        self.firsts = firsts.into_iter().collect();
+    }
+
+    /// Makes a slot hold exactly what the store has.
+    fn hold(&mut self, id: SlotId, document: Option<Document>) -> Result<(), Fault> {
+        let held = match document.as_ref() {
+            Some(document) => Some(self.decode(document)?),
+            None => None,
+        };
+        let Some(slot) = self.cache.get_mut(id) else { return Ok(()) };
+        slot.base_version = held.as_ref().map_or(0, |held| held.version);
+        slot.held = held;
+        slot.applied = 0;
+        slot.pending = None;
+        let bytes = document.and_then(|d| d.value).map_or(0, |json| json.text().len());
+        self.cache.weigh(id, bytes);
+        Ok(())
+    }
+
+    fn decode(&self, document: &Document) -> Result<Held<A::Entity>, Fault> {
+        let entity = match &document.value {
+            Some(json) => Some(
+                self.app
+                    .from_json(json)
+                    .map_err(|e| Fault { key: document.key.to_string(), detail: e.to_string() })?,
+            ),
+            None => None,
+        };
+        Ok(Held {
+            version: document.version,
+            created_ms: document.created_ms,
+            updated_ms: document.updated_ms,
+            position: document.position,
+            entity,
+        })
+    }
+
+    /// Fewer upserts took effect than were sent, and this is what the store holds of their ids. Returns what has to be
+    /// written in another round; empty when every key is settled.
+    pub fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
+        let by_id = by_id(documents);
+        let mut again = FxHashSet::default();
+        for id in self.in_batch.clone() {
+            let Some(pending) = self.cache.get(id).and_then(|slot| slot.pending.clone()) else { continue };
+            let stored = by_id.get(&(pending.key.clone(), pending.partial)).cloned();
+            match stored {
+                Some(stored) if stored.position == pending.position => {}
+                Some(stored) if is_at_or_beyond(&stored, &pending) => {
+                    self.stale += 1;
+                    self.found.push(stored.clone());
+                    self.hold(id, Some(stored))?;
+                }
+                stored => {
+                    self.conflicts += 1;
+                    self.hold(id, stored)?;
+                    again.insert(id);
+                }
+            }
+        }
+        if again.is_empty() { Ok(Effects::default()) } else { self.fold(Some(&again)) }
+    }
+
+    /// Everything is stored: what changed, what is told to whom, and an empty batch.
+    pub fn confirm(&mut self) -> Confirmed {
+        let mut confirmed = Confirmed { counts: self.count(), ..Confirmed::default() };
+        confirmed.outcomes = self.outcomes();
+        for id in std::mem::take(&mut self.in_batch) {
+            let Some(slot) = self.cache.get_mut(id) else { continue };
+            slot.in_batch = false;
+            if let Some(document) = slot.pending.take() {
+                confirmed.changes.push(Change { document, covers: slot.applied });
+            }
+        }
+        let found = std::mem::take(&mut self.found);
+        confirmed.changes.extend(found.into_iter().map(|document| Change { document, covers: 0 }));
+        self.clear();
+        confirmed.evicted = self.cache.evict();
+        confirmed
+    }
+
+    fn clear(&mut self) {
+        self.parts.clear();
+        self.planned.clear();
+        self.ends.clear();
+        self.missing.clear();
+        self.firsts.clear();
+        (self.bytes, self.moved, self.conflicts, self.stale) = (0, 0, 0, 0);
+    }
+
+    /// Per part: its slice, how many of its records are finished, and which of them were poison.
+    pub fn finished(&self) -> Vec<(Arc<Flight>, u32, Vec<u32>)> {
+        let mut finished: Vec<(Arc<Flight>, u32, Vec<u32>)> = self
+            .parts
+            .iter()
+            .map(|part| (part.flight.clone(), part.indices.len() as u32, Vec::new()))
+            .collect();
+        for (planned, end) in self.planned.iter().zip(&self.ends) {
+            let is_poison = matches!(end, End::Rejected(reject) if matches!(**reject, Reject::Poison(_)));
+            if is_poison && let Some((_, _, poison)) = finished.get_mut(planned.part as usize) {
+                poison.push(planned.index);
+            }
+        }
+        finished
+    }
+
+    fn count(&self) -> Counts {
+        let mut counts = Counts {
+            records: self.planned.len() as u64,
+            moved: self.moved,
+            conflicts: self.conflicts,
+            stale: self.stale,
+            ..Counts::default()
+        };
+        for end in &self.ends {
+            match end {
+                End::Applied => counts.stored += 1,
+                End::Seen => counts.seen += 1,
+                End::Fenced => {}
+                End::Rejected(reject) => match &**reject {
+                    Reject::Poison(poison) => *counts.poisoned.entry(poison.reason).or_default() += 1,
+                    Reject::Refused(refused) => *counts.refused.entry(refused.kind.code()).or_default() += 1,
+                },
+            }
+        }
+        counts
+    }
+
+    fn outcomes(&self) -> Vec<(String, Waited)> {
+        let mut outcomes = Vec::new();
+        for (planned, end) in self.planned.iter().zip(&self.ends) {
+            let Some(part) = self.parts.get(planned.part as usize) else { continue };
+            let Some(record) = part.flight.slice.get(planned.index as usize) else { continue };
+            if record.headers.is_empty() {
+                continue;
+            }
+            let waiter = record.headers.get(WAIT_HEADER).and_then(|name| std::str::from_utf8(name).ok());
+            let Some(waiter) = waiter else { continue };
+            if let Some(waited) = self.waited(end, self.cache.get(planned.slot)) {
+                outcomes.push((waiter.to_owned(), waited));
+            }
+        }
+        outcomes
+    }
+
+    fn waited(&self, end: &End, slot: Option<&Slot<A::Entity>>) -> Option<Waited> {
+        match end {
+            End::Fenced => None,
+            End::Seen => Some(Waited::Seen),
+            End::Applied => {
+                let shown = slot.and_then(|slot| self.shown(slot));
+                Some(shown.map_or(Waited::Seen, |shown| Waited::Known(Outcome::Stored(shown))))
+            }
+            End::Rejected(reject) => Some(Waited::Known(match &**reject {
+                Reject::Poison(poison) => {
+                    Outcome::Poisoned { reason: poison.reason, detail: poison.detail.clone() }
+                }
+                Reject::Refused(refused) => Outcome::Refused {
+                    kind: refused.kind,
+                    detail: refused.detail.clone(),
+                    entity: slot.and_then(|slot| self.shown(slot)).filter(|shown| shown.value.is_some()),
+                },
+            })),
+        }
+    }
+
+    fn shown(&self, slot: &Slot<A::Entity>) -> Option<Shown> {
+        if let Some(pending) = &slot.pending {
+            return Some(pending.into());
+        }
+        let held = slot.held.as_ref()?;
+        let value = match &held.entity {
+            Some(entity) => Some(self.app.to_json(entity).ok()?),
+            None => None,
+        };
+        Some((&slot.document(held, value)).into())
+    }
+
+    /// Gives the batch up: nothing of it is confirmed, and what it touched is loaded anew.
+    pub fn abandon(&mut self) {
+        for id in std::mem::take(&mut self.in_batch) {
+            if let Some(slot) = self.cache.get_mut(id) {
+                slot.in_batch = false;
+                slot.pending = None;
+            }
+            self.cache.doubt(id);
+        }
+        self.found.clear();
+        self.clear();
+    }
+
+    pub fn records(&self) -> usize {
+        self.planned.len()
+    }
+
+    pub fn keys(&self) -> usize {
+        self.in_batch.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn is_at_or_beyond(stored: &Document, ours: &Document) -> bool {
+    match stored.position.order(&ours.position) {
+        Some(order) => order.is_ge(),
+        None => stored.updated_ms >= ours.updated_ms,
+    }
+}
+
+type ById = FxHashMap<(crate::record::Key, Option<u32>), Document>;
+
+fn by_id(documents: Vec<Document>) -> ById {
+    documents.into_iter().map(|document| ((document.key.clone(), document.partial), document)).collect()
+}

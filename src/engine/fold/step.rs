@@ -1,0 +1,265 @@
+//! One record against one entity, and a whole batch of them.
+//!
+//! Invariant: what an entity's position covers is skipped; a refused record changes nothing; versions are dense.
+
+use super::{
+    Early, Effects, End, Fault, Flight, Fold, FoldSettings, Letter,
+    cache::{Held, Slot, SlotId},
+    plan::NOWHERE,
+};
+use crate::{
+    app::{App, At, Emit, Poison, Reason, Refused, RefusedKind, Reject, Row},
+    json,
+    ports::{StoredRow, Upsert},
+    record::{Position, Record, Stamp},
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+/// The version a command expects; `0`: the key is not there.
+pub const CONDITION_HEADER: &str = "statecast-if-version";
+
+/// Reads a record by the engine's rules and then by the app's. `None`: it removes the key.
+pub(super) fn read<A: App>(
+    app: &A,
+    settings: &FoldSettings,
+    record: &Record<'_>,
+) -> Result<Option<A::Event>, Poison> {
+    let Some(value) = record.value else { return Ok(app.decode_tombstone(record)) };
+    if value.len() > settings.value_bytes_max {
+        let detail =
+            format!("the value has {} bytes, the limit is {}", value.len(), settings.value_bytes_max);
+        return Err(Poison::new(Reason::TooLarge, detail));
+    }
+    json::check(value, settings.depth_max)?;
+    app.decode(record).map(Some)
+}
+
+impl<A: App> Fold<A> {
+    /// Folds the batch (again for `only` these slots), and says what has to be written.
+    pub fn fold(&mut self, only: Option<&FxHashSet<SlotId>>) -> Result<Effects, Fault> {
+        let mut effects = Effects::default();
+        self.ends.resize_with(self.planned.len(), || End::Fenced);
+        for at in 0..self.planned.len() {
+            self.fold_at(at, only, &mut effects);
+        }
+        self.upserts(only, &mut effects)?;
+        Ok(effects)
+    }
+
+    fn fold_at(&mut self, at: usize, only: Option<&FxHashSet<SlotId>>, effects: &mut Effects) {
+        let Some(planned) = self.planned.get_mut(at) else { return };
+        if only.is_some_and(|slots| !slots.contains(&planned.slot)) {
+            return;
+        }
+        let Some(part) = self.parts.get(planned.part as usize) else { return };
+        let flight = &part.flight;
+        let Some(record) = flight.slice.get(planned.index as usize) else { return };
+        if flight.assignment.is_fenced() {
+            return; // stays `Fenced`
+        }
+        let early = std::mem::replace(&mut planned.early, Early::Unread);
+        let end = match early {
+            Early::Poison(poison) => {
+                planned.early = Early::Poison(poison.clone());
+                End::Rejected(Box::new(Reject::Poison(*poison)))
+            }
+            early => {
+                let slot = if planned.slot == NOWHERE { None } else { self.cache.get_mut(planned.slot) };
+                let Some(slot) = slot else { return };
+                let mut stepper = Stepper {
+                    app: &*self.app,
+                    settings: &self.settings,
+                    firsts: &mut self.firsts,
+                    moved: &mut self.moved,
+                    effects,
+                };
+                stepper.take(slot, &record, early)
+            }
+        };
+        keep_letter(&end, flight, planned.index, effects);
+        if let Some(place) = self.ends.get_mut(at) {
+            *place = end;
+        }
+    }
+
+    fn upserts(&mut self, only: Option<&FxHashSet<SlotId>>, effects: &mut Effects) -> Result<(), Fault> {
+        for &id in &self.in_batch {
+            if only.is_some_and(|slots| !slots.contains(&id)) {
+                continue;
+            }
+            let Some(slot) = self.cache.get_mut(id) else { continue };
+            let Some(held) = slot.held.as_ref().filter(|_| slot.applied > 0) else { continue };
+            let value = match &held.entity {
+                Some(entity) => Some(
+                    self.app
+                        .to_json(entity)
+                        .map_err(|e| Fault { key: slot.key.to_string(), detail: e.to_string() })?,
+                ),
+                None => None,
+            };
+            let document = slot.document(held, value);
+            let expires_ms =
+                document.value.is_none().then_some(held.updated_ms + self.settings.tombstone_keep_ms);
+            let bytes = document.value.as_ref().map_or(0, |json| json.text().len());
+            effects.upserts.push(Upsert {
+                document: document.clone(),
+                from_version: slot.base_version,
+                expires_ms,
+            });
+            slot.pending = Some(document);
+            self.cache.weigh(id, bytes);
+        }
+        Ok(())
+    }
+}
+
+fn keep_letter(end: &End, flight: &Arc<Flight>, index: u32, effects: &mut Effects) {
+    if let End::Rejected(reject) = end
+        && let Reject::Poison(poison) = &**reject
+    {
+        effects.letters.push(Letter { flight: flight.clone(), index, poison: poison.clone() });
+    }
+}
+
+/// What one record needs around it.
+struct Stepper<'f, A: App> {
+    app: &'f A,
+    settings: &'f FoldSettings,
+    firsts: &'f mut FxHashMap<String, Position>,
+    moved: &'f mut u64,
+    effects: &'f mut Effects,
+}
+
+impl<A: App> Stepper<'_, A> {
+    fn take(&mut self, slot: &mut Slot<A::Entity>, record: &Record<'_>, early: Early<A::Event>) -> End {
+        if self.has_seen(slot.held.as_ref(), record) {
+            return End::Seen;
+        }
+        match self.try_step(slot, record, early) {
+            Ok(()) => End::Applied,
+            Err(reject) => End::Rejected(Box::new(reject)),
+        }
+    }
+
+    /// Within a partition the further position has seen; a key found under another partition: the newer time wins.
+    fn has_seen(&mut self, held: Option<&Held<A::Entity>>, record: &Record<'_>) -> bool {
+        let Some(held) = held else { return false };
+        match held.position.order(&record.position) {
+            Some(order) => order.is_ge(),
+            None => {
+                *self.moved += 1;
+                record.time_ms <= held.updated_ms
+            }
+        }
+    }
+
+    fn try_step(
+        &mut self,
+        slot: &mut Slot<A::Entity>,
+        record: &Record<'_>,
+        early: Early<A::Event>,
+    ) -> Result<(), Reject> {
+        let event = match early {
+            Early::Event(event, _) => Some(*event),
+            Early::Tombstone => None,
+            Early::Unread | Early::Poison(_) => read(self.app, self.settings, record)?,
+        };
+        check_condition(slot.held.as_ref(), record)?;
+        let key = slot.key.clone();
+        let row_id = event.as_ref().and_then(|event| self.app.row_id(event));
+        let at = At {
+            stamp: Stamp {
+                position: record.position,
+                time_ms: record.time_ms,
+                key: &key,
+                headers: record.headers,
+            },
+            seen_before: self.seen_before(row_id.as_deref(), record.position),
+        };
+        let live = slot.held.as_ref().filter(|held| held.entity.is_some());
+        let created_ms = live.map_or(record.time_ms, |held| held.created_ms);
+        let was = slot.held.as_mut().and_then(|held| held.entity.take());
+        let (entity, rows, emits) = match self.decide(was, event, &at, record) {
+            Ok(step) => step,
+            Err((was, reject)) => {
+                if let Some(held) = slot.held.as_mut() {
+                    held.entity = was;
+                }
+                return Err(reject);
+            }
+        };
+        if let Some(id) = row_id.filter(|id| rows.iter().any(|row| row.id == *id)) {
+            self.firsts.entry(id).or_insert(record.position);
+        }
+        self.keep_effects(rows, emits, record);
+        advance(slot, entity, record, created_ms);
+        Ok(())
+    }
+
+    fn seen_before(&self, row_id: Option<&str>, position: Position) -> bool {
+        row_id.and_then(|id| self.firsts.get(id)).is_some_and(|first| *first != position)
+    }
+
+    /// Asks the app. A refusal gives the entity back as it was.
+    #[allow(clippy::type_complexity)] // one caller, and the pair is what it takes apart
+    fn decide(
+        &self,
+        was: Option<A::Entity>,
+        event: Option<A::Event>,
+        at: &At<'_>,
+        record: &Record<'_>,
+    ) -> Result<(Option<A::Entity>, Vec<Row>, Vec<Emit>), (Option<A::Entity>, Reject)> {
+        let Some(event) = event else { return Ok((None, Vec::new(), Vec::new())) };
+        if let Err(reject) = self.app.check(was.as_ref(), &event, at) {
+            return Err((was, reject));
+        }
+        let bytes_max = self.settings.entity_bytes_max;
+        // Only an entity that one record could bring over the bound is worth a copy to go back to.
+        let near = was.as_ref().map_or(0, |was| self.app.size(was)) + 4 * record.size() > bytes_max;
+        let before = if near { was.clone() } else { None };
+        let step = self.app.step(was, event, at);
+        if near && step.entity.as_ref().is_some_and(|entity| self.app.size(entity) > bytes_max) {
+            let detail = format!("the entity would have more than {bytes_max} bytes");
+            return Err((before, Reject::Poison(Poison::new(Reason::TooLarge, detail))));
+        }
+        Ok((step.entity, step.rows, step.emits))
+    }
+
+    fn keep_effects(&mut self, rows: Vec<Row>, emits: Vec<Emit>, record: &Record<'_>) {
+        for Row { name, id, json } in rows {
+            let row = StoredRow { id, first: record.position, time_ms: record.time_ms, json };
+            self.effects.rows.push((name, row));
+        }
+        self.effects.emits.extend(emits.into_iter().map(|emit| (emit, record.position)));
+    }
+}
+
+fn check_condition<E>(held: Option<&Held<E>>, record: &Record<'_>) -> Result<(), Reject> {
+    if record.headers.is_empty() {
+        return Ok(());
+    }
+    let Some(condition) = record.headers.get(CONDITION_HEADER) else { return Ok(()) };
+    let wanted: Option<u64> = std::str::from_utf8(condition).ok().and_then(|text| text.parse().ok());
+    let Some(wanted) = wanted else {
+        let detail = format!("the header {CONDITION_HEADER} is no version");
+        return Err(Reject::Poison(Poison::new(Reason::SchemaInvalid, detail)));
+    };
+    let live = held.filter(|held| held.entity.is_some()).map_or(0, |held| held.version);
+    if wanted == live {
+        return Ok(());
+    }
+    let detail = if live == 0 {
+        format!("the key is not there, the condition asks for version {wanted}")
+    } else {
+        format!("the key is at version {live}, the condition asks for {wanted}")
+    };
+    Err(Reject::Refused(Refused { kind: RefusedKind::Precondition, detail }))
+}
+
+fn advance<E>(slot: &mut Slot<E>, entity: Option<E>, record: &Record<'_>, created_ms: i64) {
+    let version = slot.held.as_ref().map_or(0, |held| held.version) + 1;
+    let (updated_ms, position) = (record.time_ms, record.position);
+    slot.held = Some(Held { version, created_ms, updated_ms, position, entity });
+    slot.applied += 1;
+}

@@ -1,0 +1,199 @@
+//! The thinking of a writer, against a plain map as the store.
+
+use super::*;
+use crate::{apps::kv::Kv, ports::EntityId, record::Slice};
+
+fn settings() -> FoldSettings {
+    FoldSettings {
+        stream: "kv".into(),
+        by_partition: false,
+        has_row_ids: false,
+        key_bytes_max: 8,
+        value_bytes_max: 64,
+        entity_bytes_max: 64,
+        depth_max: 4,
+        cache_bytes_max: 1 << 20,
+        tombstone_keep_ms: 1_000,
+    }
+}
+
+fn fold() -> Fold<Kv> {
+    Fold::new(Arc::new(Kv), settings())
+}
+
+type Row<'a> = (u64, i64, &'a str, Option<&'a str>);
+
+fn flight(partition: u32, assignment: u64, rows: &[Row<'_>]) -> Arc<Flight> {
+    let mut slice = Slice::new(0, partition);
+    for (offset, time_ms, key, value) in rows {
+        slice.push(*offset, *time_ms, Some(key.as_bytes()), value.map(str::as_bytes), std::iter::empty());
+    }
+    let assignment = Arc::new(Assignment::new(assignment, partition));
+    Arc::new(Flight { slice, id: 0, assignment, permit: None })
+}
+
+fn gather(fold: &mut Fold<Kv>, flight: Arc<Flight>) {
+    let indices = (0..flight.slice.len() as u32).collect();
+    fold.gather(flight, indices);
+}
+
+fn document(key: &str, partition: u32, offset: u64, version: u64, updated_ms: i64) -> Document {
+    Document {
+        key: key.into(),
+        partial: None,
+        version,
+        created_ms: 1,
+        updated_ms,
+        position: Position { epoch: 0, partition, offset },
+        value: Some(crate::document::Json::from_checked("\"stored\"")),
+    }
+}
+
+fn shape(effects: &Effects) -> Vec<(&str, u64, u64, Option<&str>)> {
+    let shape = |u: &'_ Upsert| (u.document.version, u.from_version);
+    effects
+        .upserts
+        .iter()
+        .map(|u| (&*u.document.key, shape(u).0, shape(u).1, u.document.value.as_ref().map(|v| v.text())))
+        .collect()
+}
+
+#[test]
+fn records_of_a_key_become_one_upsert() {
+    let mut fold = fold();
+    gather(
+        &mut fold,
+        flight(0, 1, &[(5, 10, "a", Some("1")), (6, 11, "b", Some("2")), (9, 12, "a", Some("3"))]),
+    );
+    let ids: Vec<EntityId> = fold.missing();
+    assert_eq!(ids.iter().map(|id| &*id.key).collect::<Vec<_>>(), ["a", "b"]);
+    fold.admit(vec![document("b", 0, 3, 7, 5)]).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 2, 0, Some("3")), ("b", 8, 7, Some("2"))]);
+    let a = &effects.upserts[0].document;
+    assert_eq!((a.created_ms, a.updated_ms, a.position.offset), (10, 12, 9));
+    let confirmed = fold.confirm();
+    assert_eq!(confirmed.changes.iter().map(|c| c.covers).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!((confirmed.counts.records, confirmed.counts.stored), (3, 3));
+    gather(&mut fold, flight(0, 1, &[(10, 13, "a", Some("4"))]));
+    assert!(fold.missing().is_empty(), "held from the batch before");
+}
+
+#[test]
+fn a_replay_is_skipped_and_changes_nothing() {
+    let mut fold = fold();
+    gather(&mut fold, flight(0, 1, &[(3, 5, "a", Some("1")), (4, 6, "a", Some("2"))]));
+    fold.admit(vec![document("a", 0, 3, 9, 5)]).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 10, 9, Some("2"))]);
+    assert_eq!(fold.confirm().counts.seen, 1);
+}
+
+#[test]
+fn a_tombstone_counts_and_a_key_made_again_is_born_again() {
+    let mut fold = fold();
+    gather(&mut fold, flight(0, 1, &[(1, 5, "a", None), (2, 6, "a", Some("null")), (3, 9, "b", None)]));
+    fold.admit(vec![document("a", 0, 0, 4, 2)]).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 6, 4, Some("null")), ("b", 1, 0, None)]);
+    assert_eq!(effects.upserts[0].document.created_ms, 6);
+    assert_eq!(effects.upserts[1].expires_ms, Some(1_009));
+}
+
+#[test]
+fn poison_is_decided_record_by_record() {
+    let mut fold = fold();
+    let large = format!("\"{}\"", "x".repeat(63));
+    let bad = [
+        (1, 0, "", Some("1")),
+        (2, 0, "123456789", Some("1")),
+        (3, 0, "a", Some("{")),
+        (4, 0, "a", Some(&*large)),
+        (5, 0, "a", Some("[[[[[1]]]]]")),
+        (6, 0, "a", Some("1")),
+    ];
+    gather(&mut fold, flight(0, 1, &bad));
+    fold.admit(Vec::new()).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    let reasons: Vec<_> = effects.letters.iter().map(|l| (l.index, l.poison.reason)).collect();
+    let expected = [
+        (0, Reason::InvalidKey),
+        (1, Reason::InvalidKey),
+        (2, Reason::MalformedJson),
+        (3, Reason::TooLarge),
+        (4, Reason::TooDeep),
+    ];
+    assert_eq!(reasons, expected);
+    assert_eq!(shape(&effects), [("a", 1, 0, Some("1"))]);
+    assert_eq!(fold.finished()[0].2, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_condition_is_checked_against_the_version_at_its_turn() {
+    let mut slice = Slice::new(0, 0);
+    for (offset, wanted, value) in [(1, "0", "1"), (2, "0", "2"), (3, "1", "3"), (4, "nine", "4")] {
+        let headers: [(&[u8], Option<&[u8]>); 1] = [(CONDITION_HEADER.as_bytes(), Some(wanted.as_bytes()))];
+        slice.push(offset, 0, Some(b"a"), Some(value.as_bytes()), headers.into_iter());
+    }
+    let assignment = Arc::new(Assignment::new(1, 0));
+    let mut fold = fold();
+    gather(&mut fold, Arc::new(Flight { slice, id: 0, assignment, permit: None }));
+    fold.admit(Vec::new()).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 2, 0, Some("3"))]);
+    assert_eq!(effects.letters.len(), 1, "a condition nobody can read is poison");
+    assert_eq!(fold.confirm().counts.refused.get("precondition"), Some(&1));
+}
+
+#[test]
+fn what_the_store_moved_on_from_is_folded_again() {
+    let mut fold = fold();
+    gather(
+        &mut fold,
+        flight(0, 1, &[(7, 5, "a", Some("1")), (8, 6, "a", Some("2")), (9, 6, "b", Some("3"))]),
+    );
+    fold.admit(Vec::new()).expect("admit");
+    fold.fold(None).expect("fold");
+    // Another instance stored 0.0.7 of `a` meanwhile, and 0.0.20 of `b`.
+    let effects = fold.settle(vec![document("a", 0, 7, 1, 5), document("b", 0, 20, 6, 30)]).expect("settle");
+    assert_eq!(shape(&effects), [("a", 2, 1, Some("2"))]);
+    let stored = effects.upserts[0].document.clone();
+    assert!(fold.settle(vec![stored, document("b", 0, 20, 6, 30)]).expect("settle").upserts.is_empty());
+    let confirmed = fold.confirm();
+    let changes: Vec<_> =
+        confirmed.changes.iter().map(|c| (&*c.document.key, c.document.version, c.covers)).collect();
+    assert_eq!(changes, [("a", 2, 1), ("b", 6, 0)]);
+    assert_eq!((confirmed.counts.conflicts, confirmed.counts.stale), (1, 1));
+}
+
+#[test]
+fn a_key_from_another_partition_goes_by_record_time() {
+    let mut fold = fold();
+    gather(&mut fold, flight(1, 1, &[(1, 50, "a", Some("1")), (2, 50, "b", Some("1"))]));
+    fold.admit(vec![document("a", 0, 90, 3, 40), document("b", 0, 90, 3, 50)]).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 4, 3, Some("1"))]);
+    assert_eq!(fold.confirm().counts.moved, 2);
+}
+
+#[test]
+fn a_fenced_slice_is_neither_folded_nor_finished_as_stored() {
+    let mut fold = fold();
+    let flight = flight(0, 1, &[(1, 0, "a", Some("1"))]);
+    flight.assignment.fence();
+    gather(&mut fold, flight);
+    fold.admit(Vec::new()).expect("admit");
+    assert!(fold.fold(None).expect("fold").upserts.is_empty());
+    assert_eq!(fold.confirm().counts.stored, 0);
+}
+
+#[test]
+fn an_abandoned_batch_is_loaded_anew() {
+    let mut fold = fold();
+    gather(&mut fold, flight(0, 1, &[(1, 0, "a", Some("1"))]));
+    fold.admit(Vec::new()).expect("admit");
+    fold.fold(None).expect("fold");
+    fold.abandon();
+    gather(&mut fold, flight(0, 1, &[(1, 0, "a", Some("1"))]));
+    assert_eq!(fold.missing().len(), 1);
+}
