@@ -221,10 +221,22 @@ pub struct Live {
     pub clients_max: usize,
     /// Rooms of one client.
     pub rooms_per_client_max: usize,
-    /// Changes a room remembers for `since`.
+    /// Calls of one client (subscribe, page, unsubscribe) under way at once.
+    pub calls_per_client_max: usize,
+    /// Calls of all clients that may wait for the broadcaster; beyond it they are answered 503.
+    pub calls_waiting_max: usize,
+    /// Keys of a stream's room that may wait for one client; beyond it the room is sent anew when the client reads again.
+    pub waiting_keys_max: usize,
+    /// The same in bytes.
+    pub waiting_bytes_max: usize,
+    /// Positions the room of one key remembers for `since`.
     pub history_changes_max: usize,
-    /// Bytes of remembered changes over all rooms.
+    /// Bytes of all rooms' history together: positions of keys, changes of streams, and rooms just left.
     pub history_bytes_max: usize,
+    /// Reads of view and store under way at once for rooms.
+    pub reads_max: usize,
+    /// Keys in one such read.
+    pub read_keys_max: usize,
     /// Bytes in one page of a stream room.
     pub page_bytes_max: usize,
     /// Keys of news that may wait for the broadcaster; beyond it rooms are marked gapped and read the store.
@@ -233,6 +245,10 @@ pub struct Live {
     pub tick_ms: u64,
     /// A message from a client.
     pub message_bytes_max: usize,
+    /// What the kernel may hold of one connection for a peer that does not read.
+    pub send_buffer_bytes: usize,
+    /// A connection that joins no namespace in this time is closed.
+    pub connect_timeout_ms: u64,
     pub ping_interval_ms: u64,
     pub ping_timeout_ms: u64,
     /// SSE comment on a silent line.
@@ -412,12 +428,20 @@ impl Default for Live {
             feed_interval_ms: 1_000,
             clients_max: 20_000,
             rooms_per_client_max: 1_000,
+            calls_per_client_max: 16,
+            calls_waiting_max: 8_192,
+            waiting_keys_max: 4_096,
+            waiting_bytes_max: MIB,
             history_changes_max: 64,
             history_bytes_max: 8 * MIB,
+            reads_max: 4,
+            read_keys_max: 500,
             page_bytes_max: 64 << 10,
             news_keys_max: 50_000,
             tick_ms: 5,
             message_bytes_max: 64 << 10,
+            send_buffer_bytes: 64 << 10,
+            connect_timeout_ms: 10_000,
             ping_interval_ms: 25_000,
             ping_timeout_ms: 20_000,
             sse_comment_ms: 15_000,

@@ -6,7 +6,7 @@
 use crate::{
     app::{Reason, RefusedKind},
     document::{Positions, Shown},
-    record::{NewRecord, Position},
+    record::{Key, NewRecord, Position},
 };
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -39,6 +39,43 @@ pub trait Engine: Send + Sync + 'static {
     /// The current entity of a key, from memory where this instance owns it, else from the store. A removed key answers
     /// with `value: None`.
     fn read<'a>(&'a self, stream: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Read>, ReadError>>;
+
+    /// `read` of several keys, in their order. An engine that can do it in one round trip does.
+    fn read_many<'a>(
+        &'a self,
+        stream: &'a str,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Vec<Result<Option<Read>, ReadError>>> {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(keys.len());
+            for key in keys {
+                found.push(self.read(stream, key).await);
+            }
+            found
+        })
+    }
+
+    /// What the store itself holds of these keys, removed ones too, absent ones left out, in one round trip. What is
+    /// newer than the view is taken in there (semantics 13).
+    fn read_stored<'a>(
+        &'a self,
+        stream: &'a str,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Vec<Shown>, ReadError>> {
+        Box::pin(async move {
+            let found = self.read_many(stream, keys).await.into_iter();
+            found.filter_map(|one| one.map(|read| read.map(|r| r.shown)).transpose()).collect()
+        })
+    }
+
+    /// The entity that an app's room shows; its key is the room's name after `STREAM:`. `None`: nothing yet.
+    fn read_room<'a>(
+        &'a self,
+        _stream: &'a str,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Read>, ReadError>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Waits until everything up to `position` is confirmed by the store here or elsewhere (read your write).
     fn reached<'a>(

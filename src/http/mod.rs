@@ -1,3 +1,4 @@
 //! The HTTP outside.
 
+pub mod counted;
 pub mod problem;
