@@ -84,7 +84,7 @@ def listens(pid: int, port: int) -> bool:
     """Whether this very process holds the port: a readiness probe may be answered by a stranger."""
     wanted = {f"socket:[{inode}]" for inode in listening_inodes().get(port, ())}
     try:
-        return any(os.readlink(entry.path) in wanted for entry in os.scandir(f"/proc/{pid}/fd"))
+        return any(os.readlink(f"/proc/{pid}/fd/{name}") in wanted for name in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
 
@@ -116,15 +116,15 @@ def marked(directory: str) -> list[int]:
     """Every process that was started inside the run of this directory, except ourselves."""
     mark = f"{MARK}={directory}".encode()
     found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
-            environment = Path(entry.path, "environ").read_bytes()
+            environment = Path("/proc", name, "environ").read_bytes()
         except OSError:
             continue
         if mark in environment.split(b"\0"):
-            found.append(int(entry.name))
+            found.append(int(name))
     return found
 
 

@@ -1,0 +1,133 @@
+# make run     builds, serves with nothing beside it, and prints where
+# make test    everything that must hold before a change is merged
+# make help    the rest
+
+SHELL := /bin/bash
+CARGO_TARGET_DIR ?= target
+CACHE := $(if $(STATECAST_CACHE),$(STATECAST_CACHE),.cache)
+BIN := $(abspath $(CARGO_TARGET_DIR))/release/statecast
+SERVICES := scripts/services
+STEP := @scripts/step
+
+# One profile for the binary, its tests, its lints and its benchmarks: librdkafka and OpenSSL are compiled once, in two
+# minutes, and the build scripts' output is shared by all of them.
+CARGO_FLAGS := --release --locked
+
+# A deny found on the PATH is used; otherwise this version is built once into the cache.
+CARGO_DENY := $(shell command -v cargo-deny || echo $(CACHE)/tools/bin/cargo-deny)
+CARGO_DENY_VERSION := 0.20.2
+
+# The pages, where there are any yet.
+WEB := $(if $(wildcard web/package.json),web/dist/index.html)
+WEB_SOURCES := $(shell [ -d web ] && find web \( -name node_modules -o -name dist \) -prune -o -type f -print)
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
+        bench faults services-up services-down
+
+help:
+	@echo 'make run              build and serve on the embedded log and store, and print where'
+	@echo 'make run KAFKA=host:9092 MONGODB=mongodb://... [REDIS=redis://...]    on these services'
+	@echo 'make build            $(BIN)'
+	@echo 'make test             format, dependencies, lints, pages, and all tests on real Kafka, MongoDB, Redis, Chromium'
+	@echo 'make test-rust ARGS=  cargo test with these services; ARGS is passed on, as in ARGS="kafka:: -- --nocapture"'
+	@echo '     test-format test-deny test-lint test-web test-services test-browser: each step alone'
+	@echo 'make bench            the table of figures (ONLY=name for one row)'
+	@echo 'make faults           every fault with its proof (ONLY=F14 SEED=7 replays one)'
+	@echo 'make services-up      leave Kafka, MongoDB and Redis running: eval "$$(scripts/services env)"'
+	@echo 'make services-down    end them and remove their data'
+
+# --- run and build -----------------------------------------------------------------------------------------------
+
+# Exported rather than put on the command line, so that no shell reads what is in a URI.
+ifdef KAFKA
+run: export STATECAST_LOG__KIND := kafka
+run: export STATECAST_KAFKA__BROKERS := $(value KAFKA)
+endif
+ifdef MONGODB
+run: export STATECAST_STORE__KIND := mongodb
+run: export STATECAST_MONGODB__URI := $(value MONGODB)
+endif
+ifdef REDIS
+run: export STATECAST_REDIS__URL := $(value REDIS)
+endif
+
+run: build
+	@exec $(BIN) serve
+
+build: $(WEB)
+	cargo build $(CARGO_FLAGS) --bin statecast
+
+# npm writes this file last, so it is the proof of a whole install.
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd web && npm run build
+	@touch $@
+
+# --- test --------------------------------------------------------------------------------------------------------
+
+# What fails fast comes first; the pages come before the lints because the binary embeds them.
+test: test-format test-deny test-services test-web test-lint test-rust test-browser
+	@printf '\n== everything passed\n'
+
+test-format:
+	$(STEP) 'format' cargo fmt --all --check
+
+test-deny: $(CARGO_DENY)
+	$(STEP) 'dependencies: bans, licences, sources' $(CARGO_DENY) --locked check bans licenses sources
+
+$(CACHE)/tools/bin/cargo-deny:
+	$(STEP) 'cargo-deny, once' cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --quiet \
+	  --root $(CACHE)/tools --target-dir $(CACHE)/tools/build
+	@rm -rf $(CACHE)/tools/build
+
+test-services:
+	$(STEP) 'the services script' scripts/test-services
+
+test-web: $(if $(WEB),web/node_modules/.package-lock.json)
+ifneq ($(WEB),)
+	$(STEP) 'pages: unit tests' npm --prefix web test
+	$(STEP) 'pages: build' $(MAKE) --no-print-directory $(WEB)
+endif
+
+test-lint: $(WEB)
+	$(STEP) 'lints' cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+# The binary first: tests that start it must not be the ones that wait for its build.
+test-rust: $(WEB)
+	$(STEP) 'build' cargo build $(CARGO_FLAGS) --all-targets
+	$(STEP) 'tests on real services' $(SERVICES) run kafka mongodb redis chromium --keep-logs $(CACHE)/logs -- \
+	  cargo test $(CARGO_FLAGS) $(ARGS)
+
+test-browser: build
+ifneq ($(wildcard tests/browser/page.mjs),)
+	$(if $(wildcard tests/browser/package.json),cd tests/browser && npm ci --no-audit --no-fund)
+	$(STEP) 'pages in Chromium' env STATECAST_BIN=$(BIN) $(SERVICES) run kafka mongodb chromium --keep-logs $(CACHE)/logs -- \
+	  node tests/browser/page.mjs
+endif
+
+# --- figures and faults ------------------------------------------------------------------------------------------
+
+# A broker that is to be measured may compile its code as far as it can.
+bench: export STATECAST_KAFKA_JVM ?= -XX:TieredStopAtLevel=4
+bench faults: export STATECAST_BIN := $(BIN)
+bench faults: export ONLY := $(ONLY)
+bench faults: export SEED := $(SEED)
+
+bench: build
+	@[ -x loadtest/bench ] || { echo 'make bench: there is no loadtest/bench yet' >&2; exit 2; }
+	$(SERVICES) run kafka mongodb -- loadtest/bench
+
+faults: build
+	@[ -x loadtest/faults ] || { echo 'make faults: there is no loadtest/faults yet' >&2; exit 2; }
+	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- loadtest/faults
+
+services-up:
+	@$(SERVICES) up kafka mongodb redis
+
+services-down:
+	@$(SERVICES) down
