@@ -2,4 +2,6 @@
 //!
 //! Invariant: each passes the behaviour suite of its port (`tests::contract`); the null store alone does not, by intent.
 
+pub mod group;
 pub mod memory;
+pub mod null;

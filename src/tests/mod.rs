@@ -2,6 +2,6 @@
 //!
 //! Invariant: one binary, so that librdkafka and OpenSSL are linked once.
 
-mod contract;
+pub mod contract;
 #[allow(unused)]
 mod services;

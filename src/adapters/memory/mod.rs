@@ -2,6 +2,8 @@
 //!
 //! Invariant: they behave as the durable ones do in all but durability; the same suite says so.
 
+mod log;
 mod store;
 
+pub use log::MemoryLog;
 pub use store::MemoryStore;

@@ -119,11 +119,6 @@ impl Member {
         taken
     }
 
-    /// Next offsets of all that was pulled.
-    pub fn next(&self) -> Vec<(u32, u64)> {
-        self.next.lock().unwrap().iter().map(|(p, o)| (*p, *o)).collect()
-    }
-
     /// From here on a revoke returns these, whatever was pulled.
     pub fn next_is(&self, next: &[(u32, u64)]) {
         *self.next.lock().unwrap() = next.iter().copied().collect();

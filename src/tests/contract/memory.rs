@@ -1,15 +1,35 @@
 //! The suites over the in-memory twin.
 
-use super::store::{StoreFactory, store_suite};
-use crate::{adapters::memory::MemoryStore, ports::Store};
+use super::{
+    log::{LogFactory, log_suite},
+    store::{StoreFactory, store_suite},
+};
+use crate::{
+    adapters::memory::{MemoryLog, MemoryStore},
+    ports::{Log, Store},
+};
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use std::sync::Arc;
 
-struct Memory(Arc<MemoryStore>);
+struct Memory {
+    log: Arc<MemoryLog>,
+    store: Arc<MemoryStore>,
+}
+
+impl LogFactory for Memory {
+    fn log(&self) -> Arc<dyn Log> {
+        self.log.clone()
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a str) -> Option<BoxFuture<'a, ()>> {
+        self.log.delete_topic(topic);
+        Some(ready(()).boxed())
+    }
+}
 
 impl StoreFactory for Memory {
     fn store(&self) -> Arc<dyn Store> {
-        self.0.clone()
+        self.store.clone()
     }
 
     fn reopened(&self, _: Arc<dyn Store>) -> BoxFuture<'_, Option<Arc<dyn Store>>> {
@@ -17,8 +37,9 @@ impl StoreFactory for Memory {
     }
 }
 
-async fn memory() -> Option<impl StoreFactory> {
-    Some(Memory(Arc::default()))
+async fn memory() -> Option<Memory> {
+    Some(Memory { log: Arc::default(), store: Arc::default() })
 }
 
+log_suite!(memory);
 store_suite!(memory);

@@ -5,11 +5,8 @@
 //! `log_suite!(factory)` or `store_suite!(factory)`, where `factory` is a function `async fn() -> Option<impl Factory>`
 //! and `None` skips (`tests::services`).
 
-#[allow(unused)]
 pub mod groups;
-#[allow(unused)]
 pub mod log;
-#[allow(unused)]
 pub mod member;
 pub mod scans;
 pub mod store;
