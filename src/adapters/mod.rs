@@ -5,3 +5,4 @@
 pub mod group;
 pub mod memory;
 pub mod null;
+pub mod mongo;

@@ -12,6 +12,7 @@ pub mod scans;
 pub mod store;
 
 mod memory;
+mod mongo;
 
 /// Makes one test of each named function of a suite.
 macro_rules! suite {

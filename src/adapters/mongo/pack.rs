@@ -1,0 +1,143 @@
+//! Packs statements into raw commands, as many as the limits of one command ask for.
+//!
+//! Invariant: a command repeats what it needs to be durable (the driver adds nothing to it), and no statement goes out that
+//! the server would refuse for its size.
+//! Not here: what a statement says (`statements`).
+
+use crate::ports::StoreError;
+use bson::{
+    RawArrayBuf, RawDocument, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
+use serde::Serialize;
+
+/// MongoDB takes no larger document.
+const DOCUMENT_BYTES_MAX: usize = 16 << 20;
+/// One command holds 16 MB; the rest is room for what stands around the statements.
+const COMMAND_BYTES_MAX: usize = 12 << 20;
+
+/// What all commands of a store have in common.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub write_concern: RawDocumentBuf,
+    pub statements_max: usize,
+    /// The server gives up after so long, so that work nobody waits for does not pile up there.
+    pub time_max_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Verb {
+    fn name(self) -> &'static CStr {
+        match self {
+            Verb::Insert => cstr!("insert"),
+            Verb::Update => cstr!("update"),
+            Verb::Delete => cstr!("delete"),
+        }
+    }
+
+    fn list(self) -> &'static CStr {
+        match self {
+            Verb::Insert => cstr!("documents"),
+            Verb::Update => cstr!("updates"),
+            Verb::Delete => cstr!("deletes"),
+        }
+    }
+
+    /// The field of the reply that counts what took effect.
+    pub fn counter(self) -> &'static str {
+        match self {
+            Verb::Insert | Verb::Delete => "n",
+            Verb::Update => "nModified",
+        }
+    }
+}
+
+/// One command, ready to be sent.
+#[derive(Debug)]
+pub struct Command {
+    pub verb: Verb,
+    pub body: RawDocumentBuf,
+}
+
+/// Statements of one verb, cut into commands where one would hold too much.
+pub struct Pack<'a> {
+    terms: &'a Terms,
+    verb: Verb,
+    collection: &'a str,
+    statements: RawArrayBuf,
+    statements_len: usize,
+    bytes_len: usize,
+    scratch: Vec<u8>,
+    commands: Vec<Command>,
+}
+
+impl<'a> Pack<'a> {
+    pub fn new(terms: &'a Terms, verb: Verb, collection: &'a str) -> Self {
+        Pack {
+            terms,
+            verb,
+            collection,
+            statements: RawArrayBuf::new(),
+            statements_len: 0,
+            bytes_len: 0,
+            scratch: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    pub fn push(&mut self, statement: &impl Serialize) -> Result<(), StoreError> {
+        self.scratch.clear();
+        bson::serialize_to_buffer(statement, &mut self.scratch)
+            .map_err(|_| StoreError::Refused("a document cannot be written as BSON".into()))?;
+        let bytes = self.scratch.len();
+        if bytes > DOCUMENT_BYTES_MAX {
+            return Err(StoreError::Refused(format!(
+                "a document of {bytes} bytes of BSON is larger than the {DOCUMENT_BYTES_MAX} that MongoDB takes"
+            )));
+        }
+        let full = self.statements_len >= self.terms.statements_max;
+        if full || self.bytes_len + bytes > COMMAND_BYTES_MAX {
+            self.cut();
+        }
+        let statement = RawDocument::from_bytes(&self.scratch)
+            .map_err(|_| StoreError::Refused("a document cannot be read back as BSON".into()))?;
+        self.statements.push(statement);
+        self.statements_len += 1;
+        self.bytes_len += bytes;
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        if self.statements_len == 0 {
+            return;
+        }
+        let mut body = RawDocumentBuf::new();
+        body.append(self.verb.name(), self.collection);
+        body.append(cstr!("ordered"), false);
+        body.append(cstr!("writeConcern"), self.terms.write_concern.clone());
+        body.append(cstr!("maxTimeMS"), self.terms.time_max_ms);
+        body.append(self.verb.list(), std::mem::replace(&mut self.statements, RawArrayBuf::new()));
+        self.commands.push(Command { verb: self.verb, body });
+        (self.statements_len, self.bytes_len) = (0, 0);
+    }
+
+    pub fn finish(mut self) -> Vec<Command> {
+        self.cut();
+        self.commands
+    }
+}
+
+/// One update that is not of a stream's documents (epochs, marks).
+pub fn update(terms: &Terms, collection: &str, statement: RawDocumentBuf) -> Command {
+    let mut body = rawdoc! { "update": collection, "updates": [statement] };
+    body.append(cstr!("writeConcern"), terms.write_concern.clone());
+    body.append(cstr!("maxTimeMS"), terms.time_max_ms);
+    Command { verb: Verb::Update, body }
+}

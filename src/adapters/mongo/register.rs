@@ -1,0 +1,137 @@
+//! What the engine keeps for itself: the epoch of each stream's log, and small marks by name.
+//!
+//! Invariant: an epoch only rises, one at a time, and two instances that meet a new log agree on its number: each step is
+//! a compare-and-swap over a read that no deposed primary can answer.
+//! Not here: when an identity is asked for, and what a changed one means.
+
+use super::{
+    MongoStore, call,
+    call::{ALL, Find},
+    json::{self, Text},
+    pack::{Command, Verb, update},
+    read,
+};
+use crate::{document::Json, ports::StoreError};
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use serde::Serialize;
+
+pub const STREAMS: &str = "streams";
+pub const MARKS: &str = "marks";
+
+/// Each turn is lost only to another instance that registered in between.
+const TURNS_MAX: usize = 16;
+
+struct Registered {
+    identity: String,
+    epoch: u32,
+}
+
+impl MongoStore {
+    pub(super) async fn register(&self, stream: &str, identity: &str) -> Result<(u32, bool), StoreError> {
+        for _ in 0..TURNS_MAX {
+            let (statement, epoch) = match self.registered(stream).await? {
+                Some(held) if held.identity == identity => return Ok((held.epoch, false)),
+                Some(held) => (replace(stream, &held, identity), held.epoch.saturating_add(1)),
+                None if self.insert_registered(stream, identity).await? => return Ok((0, false)),
+                None => continue,
+            };
+            if self.writers.write(vec![update(&self.terms, STREAMS, statement)]).await? == 1 {
+                return Ok((epoch, true));
+            }
+        }
+        Err(StoreError::Unavailable(format!("MongoDB: the epoch of {stream} changes all the time")))
+    }
+
+    async fn registered(&self, stream: &str) -> Result<Option<Registered>, StoreError> {
+        let find = Find {
+            collection: STREAMS,
+            filter: rawdoc! { "_id": stream },
+            sort: None,
+            limit: 1,
+            read_concern: self.newest,
+        };
+        let batches = self.writers.find(find.command(&self.terms)).await?;
+        let mut found = call::each(&batches, |raw| {
+            let identity = raw.get_str("identity").ok().map(str::to_owned);
+            let epoch = raw.get("epoch").ok().flatten().and_then(read::unsigned);
+            match (identity, epoch.and_then(|epoch| epoch.try_into().ok())) {
+                (Some(identity), Some(epoch)) => Ok(Registered { identity, epoch }),
+                _ => Err(StoreError::Refused(format!("{stream}: its epoch in {STREAMS} cannot be read"))),
+            }
+        })?;
+        Ok(found.pop())
+    }
+
+    /// `false`: another instance was first.
+    async fn insert_registered(&self, stream: &str, identity: &str) -> Result<bool, StoreError> {
+        let first = rawdoc! { "_id": stream, "identity": identity, "epoch": 0_i64 };
+        let body = rawdoc! {
+            "insert": STREAMS,
+            "documents": [first],
+            "writeConcern": self.terms.write_concern.clone(),
+            "maxTimeMS": self.terms.time_max_ms,
+        };
+        Ok(self.writers.write(vec![Command { verb: Verb::Insert, body }]).await? == 1)
+    }
+
+    pub(super) async fn keep_mark(&self, name: &str, json: &Json) -> Result<(), StoreError> {
+        let statement = bson::serialize_to_raw_document_buf(&PutMark {
+            q: ById { _id: name },
+            u: Mark { _id: name, value: Text(json.text()) },
+            upsert: true,
+        })
+        .map_err(|_| StoreError::Refused("a mark cannot be written as BSON".into()))?;
+        // What it counts tells nothing here: the same mark again modifies nothing.
+        self.readers.write(vec![update(&self.terms, MARKS, statement)]).await.map(|_| ())
+    }
+
+    pub(super) async fn marks_of(&self, prefix: &str) -> Result<Vec<(String, Json)>, StoreError> {
+        let mut range = rawdoc! { "$gte": prefix };
+        if let Some(end) = read::after_prefix(prefix) {
+            range.append(bson::raw::cstr!("$lt"), end);
+        }
+        let find = Find {
+            collection: MARKS,
+            filter: rawdoc! { "_id": range },
+            sort: Some(rawdoc! { "_id": 1 }),
+            limit: ALL,
+            read_concern: self.confirmed,
+        };
+        let batches = self.readers.find(find.command(&self.terms)).await?;
+        let mut scratch = Vec::new();
+        call::each(&batches, |raw| mark(raw, &mut scratch))
+    }
+}
+
+fn replace(stream: &str, held: &Registered, identity: &str) -> RawDocumentBuf {
+    let epoch = i64::from(held.epoch);
+    rawdoc! {
+        "q": { "_id": stream, "identity": held.identity.as_str(), "epoch": epoch },
+        "u": { "$set": { "identity": identity, "epoch": epoch + 1 } },
+    }
+}
+
+#[derive(Serialize)]
+struct PutMark<'a> {
+    q: ById<'a>,
+    u: Mark<'a>,
+    upsert: bool,
+}
+
+#[derive(Serialize)]
+struct ById<'a> {
+    _id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Mark<'a> {
+    _id: &'a str,
+    value: Text<'a>,
+}
+
+fn mark(raw: &RawDocument, scratch: &mut Vec<u8>) -> Result<(String, Json), StoreError> {
+    let name = raw.get_str("_id").map_err(|_| StoreError::Refused("a mark whose name is no text".into()))?;
+    let value = raw.get("value").ok().flatten().and_then(|value| json::text(value, scratch).ok());
+    let value = value.ok_or_else(|| StoreError::Refused(format!("the mark {name} cannot be read")))?;
+    Ok((name.to_owned(), value))
+}

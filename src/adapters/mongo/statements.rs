@@ -1,0 +1,224 @@
+//! The statements that change documents, and the documents in them.
+//!
+//! Invariant: each statement carries its whole guard to the server, so it may be sent twice, late, or by an instance that
+//! has been fenced out, and does what `Upsert::applies_to` says. There are no upserts: what was folded from nothing is an
+//! insert (anything stored makes it a no-op, and the server takes inserts at a sixth of an upsert's cost), what was folded
+//! from a version is an update of what is there (an absent document stays absent).
+//! Not here: packing statements into commands (`pack`), sending (`call`), reading what came of it (`reply`).
+
+use super::{
+    json::Text,
+    pack::{Command, Pack, Terms, Verb},
+};
+use crate::{
+    document::Document,
+    ports::{EntityId, StoreError, StoredRow, Upsert},
+    record::Position,
+};
+use bson::DateTime;
+use serde::Serialize;
+
+/// What a document of ours is written as; a reader refuses another one.
+pub const SCHEMA: i32 = 1;
+/// `_id`: the key, or key and partition where the entity is a partial.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Id<'a> {
+    Key(&'a str),
+    Partial { key: &'a str, partition: u32 },
+}
+
+impl<'a> Id<'a> {
+    pub fn new(key: &'a str, partial: Option<u32>) -> Self {
+        partial.map_or(Id::Key(key), |partition| Id::Partial { key, partition })
+    }
+}
+
+/// Field order matters: the server compares positions of one partition as whole documents, epoch before offset.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct At {
+    epoch: u32,
+    partition: u32,
+    offset: u64,
+}
+
+impl From<Position> for At {
+    fn from(position: Position) -> Self {
+        At { epoch: position.epoch, partition: position.partition, offset: position.offset }
+    }
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    _id: Id<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Text<'a>>,
+    version: u64,
+    created: DateTime,
+    updated: DateTime,
+    /// The record's time; what decides between two partitions.
+    time: DateTime,
+    position: At,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<DateTime>,
+    schema: i32,
+}
+
+impl<'a> Stored<'a> {
+    fn new(upsert: &'a Upsert) -> Self {
+        let Document { key, partial, version, created_ms, updated_ms, position, value } = &upsert.document;
+        let time = DateTime::from_millis(*updated_ms);
+        Stored {
+            _id: Id::new(key, *partial),
+            deleted: value.is_none().then_some(true),
+            value: value.as_ref().map(|json| Text(json.text())),
+            version: *version,
+            created: DateTime::from_millis(*created_ms),
+            updated: time,
+            time,
+            position: (*position).into(),
+            expires: upsert.expires_ms.map(DateTime::from_millis),
+            schema: SCHEMA,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Update<'a> {
+    q: ById<'a>,
+    u: [Stage<'a>; 1],
+    upsert: bool,
+}
+
+/// Nothing but `_id`: any further condition would leave the server's path for lookups by id.
+#[derive(Serialize)]
+struct ById<'a> {
+    _id: Id<'a>,
+}
+
+#[derive(Serialize)]
+struct Stage<'a> {
+    #[serde(rename = "$replaceWith")]
+    replace_with: Cond<(Or, &'static str, Literal<Stored<'a>>)>,
+}
+
+#[derive(Serialize)]
+struct Cond<T> {
+    #[serde(rename = "$cond")]
+    cond: T,
+}
+
+/// The conditions to keep what is stored.
+#[derive(Serialize)]
+struct Or {
+    #[serde(rename = "$or")]
+    or: (Ne<u64>, Seen),
+}
+
+/// Within one partition by position, across partitions by record time.
+type Seen = Cond<(Eq<u32>, AtOrBeyond<Literal<At>>, AtOrBeyond<DateTime>)>;
+
+#[derive(Serialize)]
+struct Ne<T> {
+    #[serde(rename = "$ne")]
+    ne: (&'static str, T),
+}
+
+#[derive(Serialize)]
+struct Eq<T> {
+    #[serde(rename = "$eq")]
+    eq: (&'static str, T),
+}
+
+#[derive(Serialize)]
+struct AtOrBeyond<T> {
+    #[serde(rename = "$gte")]
+    gte: (&'static str, T),
+}
+
+/// Kept as it is, whatever names it holds.
+#[derive(Serialize)]
+struct Literal<T> {
+    #[serde(rename = "$literal")]
+    literal: T,
+}
+
+impl<'a> Update<'a> {
+    fn new(upsert: &'a Upsert) -> Self {
+        let stored = Stored::new(upsert);
+        let same_partition = Eq { eq: ("$position.partition", stored.position.partition) };
+        let position = AtOrBeyond { gte: ("$position", Literal { literal: stored.position }) };
+        let time = AtOrBeyond { gte: ("$time", stored.time) };
+        let moved_on = Ne { ne: ("$version", upsert.from_version) };
+        let keep = Or { or: (moved_on, Cond { cond: (same_partition, position, time) }) };
+        Update {
+            q: ById { _id: stored._id },
+            u: [Stage { replace_with: Cond { cond: (keep, "$$ROOT", Literal { literal: stored }) } }],
+            upsert: false,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    _id: &'a str,
+    first: At,
+    time: DateTime,
+    value: Text<'a>,
+    schema: i32,
+}
+
+#[derive(Serialize)]
+struct Delete<'a> {
+    q: ByIdAt<'a>,
+    limit: i32,
+}
+
+#[derive(Serialize)]
+struct ByIdAt<'a> {
+    _id: Id<'a>,
+    position: At,
+}
+
+/// Guarded upserts: what is new, and what replaces a version.
+pub fn upserts(terms: &Terms, collection: &str, upserts: &[Upsert]) -> Result<Vec<Command>, StoreError> {
+    let mut inserts = Pack::new(terms, Verb::Insert, collection);
+    let mut updates = Pack::new(terms, Verb::Update, collection);
+    for upsert in upserts {
+        if upsert.from_version == 0 {
+            inserts.push(&Stored::new(upsert))?;
+        } else {
+            updates.push(&Update::new(upsert))?;
+        }
+    }
+    let mut commands = inserts.finish();
+    commands.append(&mut updates.finish());
+    Ok(commands)
+}
+
+/// Rows, each unless its id is there.
+pub fn rows(terms: &Terms, collection: &str, rows: &[StoredRow]) -> Result<Vec<Command>, StoreError> {
+    let mut inserts = Pack::new(terms, Verb::Insert, collection);
+    for StoredRow { id, first, time_ms, json } in rows {
+        let time = DateTime::from_millis(*time_ms);
+        let row = Row { _id: id, first: (*first).into(), time, value: Text(json.text()), schema: SCHEMA };
+        inserts.push(&row)?;
+    }
+    Ok(inserts.finish())
+}
+
+/// Deletes, each only at its position.
+pub fn deletes(
+    terms: &Terms,
+    collection: &str,
+    ids: &[(EntityId, Position)],
+) -> Result<Vec<Command>, StoreError> {
+    let mut deletes = Pack::new(terms, Verb::Delete, collection);
+    for (id, position) in ids {
+        let q = ByIdAt { _id: Id::new(&id.key, id.partial), position: (*position).into() };
+        deletes.push(&Delete { q, limit: 1 })?;
+    }
+    Ok(deletes.finish())
+}
