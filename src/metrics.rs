@@ -70,6 +70,8 @@ metrics! {
     CLIENTS_REMOVED "statecast_clients_removed_total" Counter "Clients removed because they stopped reading or broke a limit, by why";
     NEWS_GAPPED "statecast_news_gapped_total" Counter "Times the broadcaster's box was full and rooms were read again";
     HTTP_SECONDS "statecast_http_request_seconds" Seconds "HTTP requests, by route, method and status";
+    HTTP_CONNECTIONS "statecast_http_connections" Gauge "Open connections, upgraded ones too, by listener";
+    HTTP_REFUSED "statecast_http_connections_refused_total" Counter "Connections closed at once because as many as allowed were open, by listener";
     LOG_DROPPED "statecast_log_lines_dropped_total" Counter "Log lines dropped because nobody read them";
 }
 

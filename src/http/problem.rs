@@ -17,6 +17,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// When to come back after a failure that passes by itself.
 pub const RETRY_MS: u64 = 1_000;
+/// Faults named in one problem.
+const FIELDS_MAX: usize = 32;
 
 macro_rules! kinds {
     ($($id:ident $code:literal $status:ident $title:literal $remedy:literal;)*) => {
@@ -165,9 +167,15 @@ impl Problem {
         detail: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let (field, detail, remedy) = (field.into(), detail.into(), remedy.into());
-        self.0.errors.push(FieldError { field, detail, remedy });
+        self.add(FieldError { field: field.into(), detail: detail.into(), remedy: remedy.into() });
         self
+    }
+
+    /// Likewise, in place. The first faults are told, however many there are.
+    pub fn add(&mut self, error: FieldError) {
+        if self.0.errors.len() < FIELDS_MAX {
+            self.0.errors.push(error);
+        }
     }
 
     /// A further member (`position`, `entity`).
