@@ -21,6 +21,9 @@ CARGO_DENY_VERSION := 0.20.2
 WEB := $(if $(wildcard web/package.json),web/dist/index.html)
 WEB_SOURCES := $(shell [ -d web ] && find web \( -name node_modules -o -name dist \) -prune -o -type f -print)
 
+# What tests drive from outside: the stock Socket.IO client, and a browser's remote control.
+CLIENTS := $(if $(wildcard tests/browser/package.json),tests/browser/node_modules/.package-lock.json)
+
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
@@ -60,8 +63,8 @@ build: $(WEB)
 	cargo build $(CARGO_FLAGS) --bin statecast
 
 # npm writes this file last, so it is the proof of a whole install.
-web/node_modules/.package-lock.json: web/package.json web/package-lock.json
-	cd web && npm ci --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
@@ -98,14 +101,13 @@ test-lint: $(WEB)
 	$(STEP) 'lints' cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
 # The binary first: tests that start it must not be the ones that wait for its build.
-test-rust: $(WEB)
+test-rust: $(WEB) $(CLIENTS)
 	$(STEP) 'build' cargo build $(CARGO_FLAGS) --all-targets
 	$(STEP) 'tests on real services' $(SERVICES) run kafka mongodb redis chromium --keep-logs $(CACHE)/logs -- \
 	  cargo test $(CARGO_FLAGS) $(ARGS)
 
-test-browser: build
+test-browser: build $(CLIENTS)
 ifneq ($(wildcard tests/browser/page.mjs),)
-	$(if $(wildcard tests/browser/package.json),cd tests/browser && npm ci --no-audit --no-fund)
 	$(STEP) 'pages in Chromium' env STATECAST_BIN=$(BIN) $(SERVICES) run kafka mongodb chromium --keep-logs $(CACHE)/logs -- \
 	  node tests/browser/page.mjs
 endif
