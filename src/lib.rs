@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod app;
 pub mod apps;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod document;
@@ -13,6 +14,8 @@ pub mod metrics;
 pub mod partitioner;
 pub mod ports;
 pub mod record;
+pub mod serve;
+pub mod telemetry;
 
 #[cfg(test)]
 mod tests;

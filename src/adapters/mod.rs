@@ -4,5 +4,5 @@
 
 pub mod group;
 pub mod memory;
-pub mod null;
 pub mod mongo;
+pub mod null;

@@ -1,13 +1,30 @@
 //! Settings: what each is for, its default, and its bound.
 //!
 //! Invariant: every queue, cache and loop of the project takes its bound from a field here; a field's doc is its manual
-//! (`default-config` prints it). Not here: reading files and environment (`load`), and relations between fields
-//! (`validate`).
+//! (`default-config` prints it, `docs/configuration.md` is it), so it is written for who runs Statecast.
+//! Not here: reading files and environment (`load`), and relations between fields (`validate`).
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
+use utoipa::ToSchema;
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+mod defaults;
+mod fault;
+mod layers;
+pub mod load;
+pub mod names;
+pub mod print;
+pub mod redact;
+pub mod setting;
+pub mod streams;
+pub mod summary;
+pub mod validate;
+mod value;
+
+pub use fault::{Fault, Faults, Source};
+
+/// Everything that can be set. `Config::default()` serves on the embedded log and store without any service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub server: Server,
@@ -26,7 +43,8 @@ pub struct Config {
     pub streams: BTreeMap<String, Stream>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The listeners, and how a stop ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// The public listener. Port 0 takes a free one.
@@ -49,7 +67,7 @@ pub struct Server {
     pub header_bytes_max: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogKind {
     Embedded,
@@ -58,16 +76,19 @@ pub enum LogKind {
     Memory,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Where records come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
+    /// embedded: a folder of this process; kafka; memory: lost with the process, for simulation and benchmarks.
     pub kind: LogKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Used where log.kind is kafka.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kafka {
-    /// host:port, comma separated.
+    /// HOST:PORT, comma separated.
     pub brokers: String,
     /// Consumer groups are named PREFIX-STREAM.
     pub group_prefix: String,
@@ -91,8 +112,9 @@ pub struct Kafka {
     pub security_protocol: String,
     /// PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; empty: none.
     pub sasl_mechanism: String,
+    /// The user of `sasl_mechanism`.
     pub sasl_username: String,
-    /// Never printed.
+    /// The password of `sasl_mechanism`. Never printed.
     pub sasl_password: Secret,
     /// PEM file of the authority that signed the brokers' certificates; empty: the system's.
     pub ssl_ca_location: String,
@@ -100,7 +122,7 @@ pub struct Kafka {
     pub properties: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
     Embedded,
@@ -111,16 +133,22 @@ pub enum StoreKind {
     Null,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Where the current state of each key is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
+    /// embedded: a folder of this process; mongodb; memory: lost with the process; null: confirms everything and keeps
+    /// nothing, for benchmarks.
     pub kind: StoreKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Used where store.kind is mongodb.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mongodb {
+    /// mongodb://[USER:PASSWORD@]HOST[:PORT][,HOST...]/[?OPTIONS], or mongodb+srv://... Never printed.
     pub uri: Secret,
+    /// One collection per stream is kept here, named as the stream.
     pub database: String,
     /// Connections for writers and readers together.
     pub pool_max: u32,
@@ -132,24 +160,27 @@ pub struct Mongodb {
     pub statements_max: usize,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What several instances share beside log and store.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
-    /// Empty: instances share nothing but log and store.
+    /// redis://[USER:PASSWORD@]HOST[:PORT]; empty: instances share nothing but log and store. Never printed.
     pub url: Secret,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The log and store that need no service; used where log.kind or store.kind is embedded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Embedded {
     /// One process at a time owns this folder.
+    #[schema(value_type = String)]
     pub data_dir: PathBuf,
     /// Block cache of log and store together.
     pub cache_bytes_max: u64,
 }
 
 /// The pipeline. Nothing here has to be tuned: batches adapt to the load between these bounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
     /// Threads that run the pipeline's actors; 0: one per core, at most 8.
@@ -194,6 +225,7 @@ pub struct Engine {
     pub failures_max: u32,
     /// First wait before the next generation; doubles up to `restart_wait_max_ms`.
     pub restart_wait_ms: u64,
+    /// The longest wait before the next generation.
     pub restart_wait_max_ms: u64,
     /// Waits for outcomes (`?wait=stored`) held at once.
     pub waiters_max: usize,
@@ -205,13 +237,15 @@ pub struct Engine {
     pub poison_share_max: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Socket.IO and SSE.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Live {
     /// Bytes a client may have unread before changes wait for it, newest per key.
     pub unsent_bytes_max: usize,
     /// A client that takes nothing for so long is removed.
     pub stalled_after_ms: u64,
+    /// Each client with rooms hears on this beat at which position its rooms stand.
     pub heartbeat_ms: u64,
     /// Open rooms are compared with the store on this beat.
     pub sync_interval_ms: u64,
@@ -249,13 +283,16 @@ pub struct Live {
     pub send_buffer_bytes: usize,
     /// A connection that joins no namespace in this time is closed.
     pub connect_timeout_ms: u64,
+    /// Socket.IO's own ping.
     pub ping_interval_ms: u64,
+    /// A client that does not answer a ping in this time is gone.
     pub ping_timeout_ms: u64,
     /// SSE comment on a silent line.
     pub sse_comment_ms: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a request may ask for, and what memory all bounds together may promise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// A request body; beyond it 413.
@@ -266,9 +303,13 @@ pub struct Limits {
     pub poll_wait_max_ms: u64,
     /// Entities in one page of a list.
     pub page_items_max: usize,
+    /// What the byte bounds in use may come to together: prefetch, in flight, both caches of the engine, history, and
+    /// the embedded block cache. Beyond it Statecast does not start, so that no bound is raised without looking at the sum.
+    pub memory_bytes_max: usize,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// Who may connect.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
     /// Origins of pages that may connect, beside our own; `*` is refused.
@@ -278,23 +319,27 @@ pub struct Security {
     pub admin_hosts: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// error, warn, info, debug, trace, or directives of the same per module.
+    /// off, error, warn, info, debug or trace; per module after a comma: info,statecast::engine=debug.
     pub log_level: String,
     /// text or json.
     pub log_format: String,
+    /// Log lines that may wait for a slow reader of standard error; beyond it lines are dropped and counted.
+    pub log_lines_max: usize,
 }
 
 /// Settings of one stream. A name that is not built in declares one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stream {
+    /// false: neither read nor served.
     pub enabled: bool,
     /// Empty: the stream's name.
     pub topic: String,
-    /// Empty: PREFIX-STREAM.
+    /// Empty: PREFIX-STREAM, by kafka.group_prefix.
     pub group: String,
     /// Partitions of the topic where it is created here.
     pub partitions: u32,
@@ -303,171 +348,13 @@ pub struct Stream {
 }
 
 /// Text that is never printed or logged.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(format = Password)]
 pub struct Secret(pub String);
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
-    }
-}
-
-const MIB: usize = 1 << 20;
-
-impl Default for Server {
-    fn default() -> Self {
-        Server {
-            listen: "127.0.0.1:8080".into(),
-            admin_listen: "127.0.0.1:9090".into(),
-            admin_url: String::new(),
-            stop_deadline_ms: 8_000,
-            header_timeout_ms: 10_000,
-            body_timeout_ms: 10_000,
-            connections_max: 20_000,
-            admin_connections_max: 256,
-            header_bytes_max: 32 << 10,
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log { kind: LogKind::Embedded }
-    }
-}
-
-impl Default for Kafka {
-    fn default() -> Self {
-        Kafka {
-            brokers: String::new(),
-            group_prefix: "statecast".into(),
-            create_topics: true,
-            replication: -1,
-            partitioner: "murmur2_random".into(),
-            session_timeout_ms: 15_000,
-            prefetch_bytes_max: 16 * MIB,
-            delivery_timeout_ms: 10_000,
-            linger_ms: 1,
-            start_timeout_ms: 25_000,
-            security_protocol: "plaintext".into(),
-            sasl_mechanism: String::new(),
-            sasl_username: String::new(),
-            sasl_password: Secret::default(),
-            ssl_ca_location: String::new(),
-            properties: BTreeMap::new(),
-        }
-    }
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Store { kind: StoreKind::Embedded }
-    }
-}
-
-impl Default for Mongodb {
-    fn default() -> Self {
-        Mongodb {
-            uri: Secret::default(),
-            database: "statecast".into(),
-            pool_max: 16,
-            call_timeout_ms: 20_000,
-            start_timeout_ms: 25_000,
-            statements_max: 4_000,
-        }
-    }
-}
-
-impl Default for Embedded {
-    fn default() -> Self {
-        Embedded { data_dir: "data".into(), cache_bytes_max: 8 << 20 }
-    }
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        Engine {
-            threads: 0,
-            shards: 4,
-            mailbox_slices_max: 8,
-            slice_records_max: 4_096,
-            slice_bytes_max: MIB,
-            in_flight_bytes_max: 16 * MIB,
-            batch_records_max: 32_768,
-            batch_keys_max: 4_096,
-            batch_bytes_max: 4 * MIB,
-            cache_bytes_max: 12 * MIB,
-            view_bytes_max: 12 * MIB,
-            commit_interval_ms: 500,
-            tombstone_keep_s: 7 * 24 * 3600,
-            entity_bytes_max: 8 * MIB,
-            value_bytes_max: MIB,
-            depth_max: 64,
-            key_bytes_max: 512,
-            drain_deadline_ms: 5_000,
-            wedge_after_ms: 4_000,
-            failures_max: 8,
-            restart_wait_ms: 200,
-            restart_wait_max_ms: 10_000,
-            waiters_max: 10_000,
-            wait_timeout_ms: 10_000,
-            poison_run_max: 100,
-            poison_share_max: 500,
-        }
-    }
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Live {
-            unsent_bytes_max: 256 << 10,
-            stalled_after_ms: 20_000,
-            heartbeat_ms: 25_000,
-            sync_interval_ms: 10_000,
-            feed_interval_ms: 1_000,
-            clients_max: 20_000,
-            rooms_per_client_max: 1_000,
-            calls_per_client_max: 16,
-            calls_waiting_max: 8_192,
-            waiting_keys_max: 4_096,
-            waiting_bytes_max: MIB,
-            history_changes_max: 64,
-            history_bytes_max: 8 * MIB,
-            reads_max: 4,
-            read_keys_max: 500,
-            page_bytes_max: 64 << 10,
-            news_keys_max: 50_000,
-            tick_ms: 5,
-            message_bytes_max: 64 << 10,
-            send_buffer_bytes: 64 << 10,
-            connect_timeout_ms: 10_000,
-            ping_interval_ms: 25_000,
-            ping_timeout_ms: 20_000,
-            sse_comment_ms: 15_000,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            body_bytes_max: MIB + (64 << 10),
-            drain_bytes_max: 16 * MIB,
-            poll_wait_max_ms: 60_000,
-            page_items_max: 1_000,
-        }
-    }
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Telemetry { log_level: "info".into(), log_format: "text".into() }
-    }
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        Stream { enabled: true, topic: String::new(), group: String::new(), partitions: 4, retention_s: 0 }
     }
 }

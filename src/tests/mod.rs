@@ -2,6 +2,7 @@
 //!
 //! Invariant: one binary, so that librdkafka and OpenSSL are linked once.
 
+mod cli;
 pub mod contract;
 #[allow(unused)]
 mod services;

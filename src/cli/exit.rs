@@ -1,0 +1,34 @@
+//! How a process ends, by who has to act.
+//!
+//! Invariant: the numbers are part of the contract with whoever starts us, and follow sysexits.
+
+use std::process::ExitCode;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or stopped as asked.
+    Clean,
+    /// The configuration asks for what is wrong or cannot be had here: a port in use, a folder another process owns.
+    Configuration,
+    /// A dependency never came: starting again later may help.
+    Unavailable,
+    /// Our own fault.
+    Internal,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Clean => 0,
+            Exit::Configuration => 64,
+            Exit::Unavailable => 69,
+            Exit::Internal => 70,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}

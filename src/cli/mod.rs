@@ -1,0 +1,123 @@
+//! The command line: from arguments and environment to one thing to do, or one thing to say.
+//!
+//! Invariant: `run` is a pure function but for reading the files it is pointed at, so tests call what `main` calls.
+//! Not here: serving (`serve`), and what may be configured (`config`).
+
+mod args;
+mod exit;
+
+pub use exit::Exit;
+
+use crate::{
+    config::{
+        Config,
+        load::{self, Loaded},
+        print, redact, summary,
+    },
+    serve,
+};
+use args::{Arguments, Command, Given, Topics};
+use clap::{Parser, error::ErrorKind};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// What the arguments come to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Everything is done; this is to be said.
+    End(Ended),
+    Serve(Box<Config>),
+    ApplyTopics(Box<Config>),
+}
+
+/// The end of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub exit: Exit,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    fn saying(stdout: String) -> Self {
+        Ended { exit: Exit::Clean, stdout, stderr: String::new() }
+    }
+
+    fn fault(exit: Exit, why: &str) -> Self {
+        Ended { exit, stdout: String::new(), stderr: format!("statecast: {why}\n") }
+    }
+
+    /// Says it. A reader that has gone is no reason to fail.
+    fn print(&self) -> ExitCode {
+        let _ = io::stdout().write_all(self.stdout.as_bytes());
+        let _ = io::stderr().write_all(self.stderr.as_bytes());
+        self.exit.into()
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    match run(std::env::args_os().collect(), std::env::vars_os().collect()) {
+        Next::End(ended) => ended.print(),
+        Next::Serve(config) => end(&config, serve::run((*config).clone()).map(|()| String::new())),
+        Next::ApplyTopics(config) => end(&config, serve::apply_topics(&config)),
+    }
+}
+
+fn end(config: &Config, result: Result<String, serve::Fault>) -> ExitCode {
+    let ended = match result {
+        Ok(text) => Ended::saying(text),
+        // Libraries wrote part of it, and they knew the secrets.
+        Err(fault) => Ended::fault(fault.exit, &config.redact(&fault.why)),
+    };
+    ended.print()
+}
+
+/// What these arguments (the program's name first) and this environment ask for.
+pub fn run(arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Next {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return Next::End(usage(&error)),
+    };
+    let loaded = |given: Given| {
+        let loaded = load::load(&given.inputs(environment));
+        loaded.map_err(|faults| Ended::fault(Exit::Configuration, &faults.to_string()))
+    };
+    let next = match arguments.command {
+        Command::Serve(given) => loaded(given).map(|loaded| Next::Serve(Box::new(loaded.config))),
+        Command::Topics(Topics::Apply(given)) => {
+            loaded(given).map(|loaded| Next::ApplyTopics(Box::new(loaded.config)))
+        }
+        Command::CheckConfig(given) => loaded(given).map(|loaded| Next::End(good(&loaded))),
+        Command::DefaultConfig { markdown } => {
+            let text = if markdown { print::manual() } else { print::default_config() };
+            text.map(|text| Next::End(Ended::saying(text)))
+                .map_err(|error| Ended::fault(Exit::Internal, &error.to_string()))
+        }
+        Command::Version => {
+            Ok(Next::End(Ended::saying(format!("statecast {}\n", env!("CARGO_PKG_VERSION")))))
+        }
+    };
+    next.unwrap_or_else(Next::End)
+}
+
+fn good(loaded: &Loaded) -> Ended {
+    Ended::saying(format!("configuration is good\n\n{}", summary::summary(loaded)))
+}
+
+/// Help and version are answers; anything else clap says is a fault in the arguments.
+fn usage(error: &clap::Error) -> Ended {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ended::saying(text),
+        // It quotes the arguments, which may hold a URL with a password.
+        _ => Ended {
+            exit: Exit::Configuration,
+            stdout: String::new(),
+            stderr: redact::credentials(&text).into_owned(),
+        },
+    }
+}

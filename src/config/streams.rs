@@ -1,0 +1,94 @@
+//! The streams a configuration asks for, with every name filled in.
+//!
+//! Invariant: what serves a stream and what creates its topics read the same list.
+
+use super::{Config, Stream, names::DEAD_LETTER_SUFFIX};
+use crate::ports::TopicSpec;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Streams that are there without being configured.
+const BUILT_IN: [&str; 1] = ["kv"];
+
+/// A stream with nothing left to default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: String,
+    pub topic: String,
+    pub group: String,
+    pub partitions: u32,
+    /// `None`: for ever.
+    pub retention: Option<Duration>,
+}
+
+/// Every enabled stream, in the order of names.
+pub fn enabled(config: &Config) -> Vec<Wanted> {
+    let built_in = BUILT_IN.into_iter().map(|name| (name.to_owned(), Stream::default()));
+    let mut streams: BTreeMap<_, _> = built_in.collect();
+    streams.extend(config.streams.clone());
+    let streams = streams.into_iter().filter(|(_, stream)| stream.enabled);
+    streams.map(|(name, stream)| wanted(config, name, stream)).collect()
+}
+
+fn wanted(config: &Config, name: String, stream: Stream) -> Wanted {
+    let or = |text: String, default: String| if text.is_empty() { default } else { text };
+    Wanted {
+        topic: or(stream.topic, name.clone()),
+        group: or(stream.group, format!("{}-{name}", config.kafka.group_prefix)),
+        partitions: stream.partitions,
+        retention: (stream.retention_s > 0).then(|| Duration::from_secs(stream.retention_s)),
+        name,
+    }
+}
+
+/// The topics those streams need: each its own, and one for its dead letters, kept for ever.
+pub fn topics(config: &Config) -> Vec<TopicSpec> {
+    let mut topics = BTreeMap::new();
+    for stream in enabled(config) {
+        let replication = config.kafka.replication;
+        let dead_letters = format!("{}{DEAD_LETTER_SUFFIX}", stream.topic);
+        for (name, retention) in [(stream.topic, stream.retention), (dead_letters, None)] {
+            let spec = TopicSpec { name, partitions: stream.partitions, retention, replication };
+            topics.entry(spec.name.clone()).or_insert(spec);
+        }
+    }
+    topics.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_configuration_there_is_kv_and_its_dead_letters() {
+        let config = Config::default();
+        let kv = Wanted {
+            name: "kv".into(),
+            topic: "kv".into(),
+            group: "statecast-kv".into(),
+            partitions: 4,
+            retention: None,
+        };
+        assert_eq!(enabled(&config), [kv]);
+        let spec =
+            |name: &str| TopicSpec { name: name.into(), partitions: 4, retention: None, replication: -1 };
+        assert_eq!(topics(&config), [spec("kv"), spec("kv.dlq")]);
+    }
+
+    #[test]
+    fn settings_of_a_stream_reach_its_topics() {
+        let mut config = Config::default();
+        config.kafka.group_prefix = "prod".into();
+        config.kafka.replication = 3;
+        config.streams.insert("kv".into(), Stream { enabled: false, ..Stream::default() });
+        let hour =
+            Stream { topic: "orders.v1".into(), partitions: 12, retention_s: 3600, ..Stream::default() };
+        config.streams.insert("orders".into(), hour);
+        let found = enabled(&config);
+        assert_eq!(found.len(), 1, "a disabled stream is not there");
+        assert_eq!((found[0].group.as_str(), found[0].topic.as_str()), ("prod-orders", "orders.v1"));
+        let topics = topics(&config);
+        assert_eq!(topics[0].retention, Some(Duration::from_secs(3600)));
+        assert_eq!((topics[1].name.as_str(), topics[1].retention), ("orders.v1.dlq", None));
+        assert_eq!((topics[1].partitions, topics[1].replication), (12, 3));
+    }
+}

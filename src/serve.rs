@@ -1,0 +1,126 @@
+//! Puts the parts together and runs them until told to stop.
+//!
+//! Invariant: whatever cannot be had ends in a `Fault` that says in one sentence what, and by its exit who has to act.
+//! Not here: what any part does.
+
+use crate::{
+    cli::Exit,
+    config::{Config, Server, streams},
+    telemetry,
+};
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpListener},
+};
+
+/// Why the process cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Fault {
+    pub exit: Exit,
+    /// A sentence without its full stop. May hold words of libraries: mask secrets before it is printed.
+    pub why: String,
+}
+
+impl Fault {
+    pub fn new(exit: Exit, why: impl Into<String>) -> Self {
+        Fault { exit, why: why.into() }
+    }
+}
+
+/// Serves until told to stop. Opens, in this order: logging, ports, log and store, engine.
+pub fn run(config: Config) -> Result<(), Fault> {
+    let _logging =
+        telemetry::start(&config.telemetry).map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
+    let listeners = Listeners::open(&config.server)?;
+    // Who reads our output may be gone; that is no reason not to serve.
+    let _ = listeners.announce(io::stdout());
+    Err(Fault::new(Exit::Internal, "this build has no engine"))
+}
+
+/// Creates the topics that the enabled streams need; says which those are.
+pub fn apply_topics(config: &Config) -> Result<String, Fault> {
+    let topics = streams::topics(config);
+    Err(Fault::new(Exit::Internal, format!("this build has no log to create {} topics in", topics.len())))
+}
+
+/// The open ports. Nobody is answered yet; who connects waits in the queue of the system.
+#[derive(Debug)]
+pub struct Listeners {
+    pub public: TcpListener,
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Opens both or none. An address that cannot be had is configuration: the same start would fail again.
+    pub fn open(server: &Server) -> Result<Self, Fault> {
+        let public = listener("server.listen", &server.listen)?;
+        let admin = listener("server.admin_listen", &server.admin_listen)?;
+        Ok(Listeners { public, admin })
+    }
+
+    /// Tells where, one line each: what scripts wait for, and how they learn a port that was 0.
+    pub fn announce(&self, mut to: impl Write) -> io::Result<()> {
+        writeln!(to, "listening on http://{}", self.public.local_addr()?)?;
+        writeln!(to, "admin on http://{}", self.admin.local_addr()?)?;
+        to.flush()
+    }
+}
+
+fn listener(setting: &str, address: &str) -> Result<TcpListener, Fault> {
+    let fault = |error: io::Error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => "it is in use by another process".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "this machine does not have it".to_owned(),
+            io::ErrorKind::PermissionDenied => "this user may not have it".to_owned(),
+            _ => error.to_string(),
+        };
+        Fault::new(Exit::Configuration, format!("{setting} {address} cannot be opened: {reason}"))
+    };
+    let parsed: SocketAddr = address
+        .parse()
+        .map_err(|_| Fault::new(Exit::Configuration, format!("{setting} {address} must be IP:PORT")))?;
+    let listener = TcpListener::bind(parsed).map_err(fault)?;
+    listener.set_nonblocking(true).map_err(fault)?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(listen: &str, admin_listen: &str) -> Server {
+        Server { listen: listen.into(), admin_listen: admin_listen.into(), ..Server::default() }
+    }
+
+    #[test]
+    fn ports_that_were_0_are_told() {
+        let listeners = Listeners::open(&server("127.0.0.1:0", "127.0.0.1:0")).unwrap();
+        let mut told = Vec::new();
+        listeners.announce(&mut told).unwrap();
+        let (public, admin) = (listeners.public.local_addr().unwrap(), listeners.admin.local_addr().unwrap());
+        assert_eq!(
+            String::from_utf8(told).unwrap(),
+            format!("listening on http://{public}\nadmin on http://{admin}\n")
+        );
+        assert_ne!(public.port(), 0);
+    }
+
+    #[test]
+    fn a_port_in_use_is_configuration() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let fault = Listeners::open(&server("127.0.0.1:0", &address)).unwrap_err();
+        assert_eq!(fault.exit, Exit::Configuration);
+        assert_eq!(
+            fault.why,
+            format!("server.admin_listen {address} cannot be opened: it is in use by another process")
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_told() {
+        let fault = Listeners::open(&server("192.0.2.1:0", "127.0.0.1:0")).unwrap_err();
+        assert_eq!(fault.why, "server.listen 192.0.2.1:0 cannot be opened: this machine does not have it");
+    }
+}
