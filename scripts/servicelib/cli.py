@@ -141,17 +141,26 @@ def send(options) -> None:
         raise Failure(f"no such signal: {options.signal}") from None
     place = directory(options)
     with state.edit(place) as known:
-        for name in state.named(known, options.service):
-            entry = known["services"][name]
-            if options.name == "restart":
-                if processes.run_state(entry["pid"], entry["started"]) != "dead":
-                    nodes.end_one(name, entry, number)
-                nodes.start_again(place, known, name)
-            elif number in (signal.SIGSTOP, signal.SIGCONT):
-                nodes.signal_one(name, entry, number)
-            else:
-                nodes.end_one(name, entry, number)
-            print(f"{name} {entry['pid']}")
+        names = state.named(known, options.service)
+        for name in names:
+            send_one(place, known, name, number, restart=options.name == "restart")
+    # Not under the lock: while a broker takes its seconds, a test may want to freeze or thaw another service.
+    for name in names:
+        if options.name == "restart":
+            nodes.wait_again(known, name)
+        print(f"{name} {known['services'][name]['pid']}")
+
+
+def send_one(place: Path, known: dict, name: str, number: signal.Signals, restart: bool) -> None:
+    entry = known["services"][name]
+    if restart:
+        if processes.run_state(entry["pid"], entry["started"]) != "dead":
+            nodes.end_one(name, entry, number)
+        nodes.start_again(place, known, name)
+    elif number in (signal.SIGSTOP, signal.SIGCONT):
+        nodes.signal_one(name, entry, number)
+    else:
+        nodes.end_one(name, entry, number)
 
 
 def kafka_tool(options) -> None:

@@ -59,10 +59,9 @@ def is_ready(name: str, entry: dict, peers: int) -> bool:
         return True
     reap()
     if processes.run_state(entry["pid"], entry["started"]) == "dead":
-        last = tail(entry["log"])
-        if "ddress already in use" in last or "Failed to set up listener" in last:
+        if "Address already in use" in tail(entry["log"], 200):
             raise PortTaken(entry["kind"])
-        raise Failure(f"{name} ended while starting; the end of its log:\n{last}")
+        raise Failure(f"{name} ended while starting; the end of its log:\n{tail(entry['log'])}")
     if time.monotonic() > entry["launched"] + READY_SECONDS:
         raise Failure(f"{name} is not ready after {READY_SECONDS} s; the end of its log:\n{tail(entry['log'])}")
     return False
@@ -85,7 +84,7 @@ def start_kinds(directory: Path, kinds: list[str], brokers: int, with_parent: bo
                 if any(entry["kind"] == kind for entry in known["services"].values()):
                     say(f"{kind} is there already")
                     continue
-                fresh.update(start_kind(directory, kind, brokers, with_parent))
+                fresh.update(start_kind(directory, known, kind, brokers, with_parent))
                 record(known, directory, fresh)
             wait_started(directory, known, fresh, brokers, with_parent)
         except BaseException:
@@ -105,15 +104,17 @@ def wait_started(directory: Path, known: dict, fresh: dict[str, dict], brokers: 
                 raise Failure(f"{kind} found a port taken {ATTEMPTS} times") from None
             say(f"{kind} found a port taken, trying others")
             remove({name: entry for name, entry in fresh.items() if entry["kind"] == kind})
-            fresh.update(start_kind(directory, kind, brokers, with_parent))
+            fresh.update(start_kind(directory, known, kind, brokers, with_parent))
             record(known, directory, fresh)
 
 
-def start_kind(directory: Path, kind: str, brokers: int, with_parent: bool) -> dict[str, dict]:
+def start_kind(directory: Path, known: dict, kind: str, brokers: int, with_parent: bool) -> dict[str, dict]:
     module = KINDS[kind]
     count = brokers if kind == "kafka" else 1
     say(f"{kind} is starting" + (f", {count} brokers" if count > 1 else ""))
-    entries = module.plan(directory, count, processes.free_ports(module.PORTS * count))
+    # What was started a moment ago may not have bound its ports yet, and some are for a test to bind.
+    spoken_for = {port for entry in known["services"].values() for port in entry["ports"].values()}
+    entries = module.plan(directory, count, processes.free_ports(module.PORTS * count, spoken_for))
     if hasattr(module, "before_first_start"):
         module.before_first_start(list(entries.values()))
     for name, entry in entries.items():
@@ -162,12 +163,16 @@ def end_one(name: str, entry: dict, number: signal.Signals, seconds: float = 60)
 
 
 def start_again(directory: Path, known: dict, name: str) -> None:
-    """Same command line, so same ports and same data."""
+    """Same command line, so same ports and same data. Whoever calls this waits with `wait_again`."""
+    launch(directory, name, known["services"][name], with_parent=False)
+    state.save(directory, known)
+
+
+def wait_again(known: dict, name: str) -> None:
+    """Ready when it knows as many of its peers as are running: one broker may be back before another is."""
     entry = known["services"][name]
     peers = sum(1 for other in known["services"].values() if other["kind"] == entry["kind"]
-                and (other is entry or processes.run_state(other["pid"], other["started"]) == "running"))
-    launch(directory, name, entry, with_parent=False)
-    state.save(directory, known)
+                and processes.run_state(other["pid"], other["started"]) == "running")
     try:
         wait_ready({name: entry}, {entry["kind"]: peers})
     except PortTaken:

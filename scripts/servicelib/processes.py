@@ -9,6 +9,8 @@ import socket
 import time
 from pathlib import Path
 
+from .common import Failure
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -89,14 +91,14 @@ def listens(pid: int, port: int) -> bool:
         return False
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, spoken_for: set[int]) -> list[int]:
     """Free ports below the range the kernel gives to outgoing connections.
 
     A port out of that range could not be had again after a kill: a client that keeps trying to connect to it may be
     given that same number as its own and so hold it, even connected to itself.
     """
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    taken = listening_inodes()
+    taken = spoken_for.union(listening_inodes())
     candidates = [port for port in range(max(low - 16000, 10000), low) if port not in taken]
     random.shuffle(candidates)
     ports: list[int] = []
@@ -109,6 +111,8 @@ def free_ports(count: int) -> list[int]:
             except OSError:
                 continue
             ports.append(port)
+    if len(ports) < count:
+        raise Failure(f"{count} free ports were wanted below {low}, and there are {len(ports)}")
     return ports
 
 
