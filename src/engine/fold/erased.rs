@@ -13,7 +13,6 @@ pub trait ShardFold: Send {
     fn admit_firsts(&mut self, firsts: Vec<(String, Position)>);
     fn fold(&mut self) -> Result<Effects, Fault>;
     fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault>;
-    fn finished(&self) -> Vec<(Arc<Flight>, u32, Vec<u32>)>;
     fn confirm(&mut self) -> Confirmed;
     fn abandon(&mut self);
     fn records(&self) -> usize;
@@ -48,10 +47,6 @@ impl<A: App> ShardFold for Fold<A> {
 
     fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
         Fold::settle(self, documents)
-    }
-
-    fn finished(&self) -> Vec<(Arc<Flight>, u32, Vec<u32>)> {
-        Fold::finished(self)
     }
 
     fn confirm(&mut self) -> Confirmed {

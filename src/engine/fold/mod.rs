@@ -110,8 +110,19 @@ pub struct Confirmed {
     pub changes: Vec<Change>,
     /// For who waits, by the value of `WAIT_HEADER`.
     pub outcomes: Vec<(String, Waited)>,
+    /// Per gathered part, in order.
+    pub finished: Vec<FinishedPart>,
     pub counts: Counts,
     pub evicted: u64,
+}
+
+/// The records of one part are finished.
+#[derive(Debug)]
+pub struct FinishedPart {
+    pub flight: Arc<Flight>,
+    pub records: u32,
+    /// Indices, within the slice, of those that were poison.
+    pub poison: Vec<u32>,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! from it; a batch ends only when every key is one or the other, or written.
 
 use super::{
-    Change, Confirmed, Counts, Effects, End, Fault, Flight, Fold, WAIT_HEADER, Waited,
+    Change, Confirmed, Counts, Effects, End, Fault, FinishedPart, Fold, Part, WAIT_HEADER, Waited,
     cache::{Held, Slot, SlotId},
 };
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     record::Position,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::Arc;
 
 impl<A: App> Fold<A> {
     /// Takes in what the store holds of the missing ids; ids that are not among `documents` are absent there.
@@ -94,6 +93,7 @@ impl<A: App> Fold<A> {
     pub fn confirm(&mut self) -> Confirmed {
         let mut confirmed = Confirmed { counts: self.count(), ..Confirmed::default() };
         confirmed.outcomes = self.outcomes();
+        confirmed.finished = self.finished();
         for id in std::mem::take(&mut self.in_batch) {
             let Some(slot) = self.cache.get_mut(id) else { continue };
             slot.in_batch = false;
@@ -117,17 +117,17 @@ impl<A: App> Fold<A> {
         (self.bytes, self.moved, self.conflicts, self.stale) = (0, 0, 0, 0);
     }
 
-    /// Per part: its slice, how many of its records are finished, and which of them were poison.
-    pub fn finished(&self) -> Vec<(Arc<Flight>, u32, Vec<u32>)> {
-        let mut finished: Vec<(Arc<Flight>, u32, Vec<u32>)> = self
-            .parts
-            .iter()
-            .map(|part| (part.flight.clone(), part.indices.len() as u32, Vec::new()))
-            .collect();
+    fn finished(&self) -> Vec<FinishedPart> {
+        let part = |part: &Part| FinishedPart {
+            flight: part.flight.clone(),
+            records: part.indices.len() as u32,
+            poison: Vec::new(),
+        };
+        let mut finished: Vec<FinishedPart> = self.parts.iter().map(part).collect();
         for (planned, end) in self.planned.iter().zip(&self.ends) {
             let is_poison = matches!(end, End::Rejected(reject) if matches!(**reject, Reject::Poison(_)));
-            if is_poison && let Some((_, _, poison)) = finished.get_mut(planned.part as usize) {
-                poison.push(planned.index);
+            if is_poison && let Some(part) = finished.get_mut(planned.part as usize) {
+                part.poison.push(planned.index);
             }
         }
         finished

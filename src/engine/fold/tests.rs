@@ -125,7 +125,7 @@ fn poison_is_decided_record_by_record() {
     ];
     assert_eq!(reasons, expected);
     assert_eq!(shape(&effects), [("a", 1, 0, Some("1"))]);
-    assert_eq!(fold.finished()[0].2, [0, 1, 2, 3, 4]);
+    assert_eq!(fold.confirm().finished[0].poison, [0, 1, 2, 3, 4]);
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! One numbered generation of one stream: its writers, its consumers, its place in the group.
+//!
+//! Invariant: a generation starts from what is committed and ends as a whole; after its end nothing of it commits, and
+//! what it still writes is under the guard. Not here: when to end it and when to start the next (`supervisor`).
+
+use super::{
+    assignment::{AssignmentKeeper, GroupEvents},
+    edge,
+    progress::lock,
+    protocol::{Joined, Part, ReleasePartition, Sick},
+    shard_writer::ShardWriter,
+    stream::Stream,
+};
+use crate::{
+    clock,
+    engine::api::State,
+    metrics,
+    ports::{LogError, Membership, StoreError, Subscription},
+};
+use actix::{Actor, Addr, ArbiterHandle, Recipient};
+use futures_util::FutureExt;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+pub struct Generation {
+    pub number: u64,
+    writers: Vec<Addr<ShardWriter>>,
+    keeper: Addr<AssignmentKeeper>,
+    membership: Arc<dyn Membership>,
+}
+
+/// Why a generation could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("topic {0} is not there")]
+    NoTopic(String),
+}
+
+impl Generation {
+    /// Finds the topic's epoch, starts writers and keeper, and joins the group.
+    pub async fn start(
+        stream: Arc<Stream>,
+        number: u64,
+        arbiters: Vec<ArbiterHandle>,
+        sick: Recipient<Sick>,
+    ) -> Result<Generation, StartError> {
+        let (epoch, from_earliest) = epoch(&stream).await?;
+        stream.progress.generation.store(number, Ordering::Relaxed);
+        stream.progress.started_ms.store(clock::now_ms(), Ordering::Relaxed);
+        let writers = start_writers(&stream, number, &arbiters, &sick);
+        let recipients: Vec<Recipient<Part>> = writers.iter().map(|w| w.clone().recipient()).collect();
+        let keeper = AssignmentKeeper::new(stream.clone(), number, epoch, recipients, arbiters.clone(), sick);
+        let Some(arbiter) = arbiters.first() else {
+            return Err(StartError::Log(LogError::Fatal("there is no thread for the pipeline".into())));
+        };
+        let keeper = AssignmentKeeper::start_in_arbiter(arbiter, move |_| keeper);
+        let events = GroupEvents::new(keeper.clone(), stream.shared.settings.drain_deadline_ms);
+        let subscription = Subscription {
+            topic: stream.spec.topic.name.clone(),
+            group: stream.spec.group.clone(),
+            epoch,
+            from_earliest,
+            prefetch_bytes_max: stream.shared.prefetch_bytes_max,
+        };
+        let membership = stream.shared.log.join(subscription, Arc::new(events))?;
+        edge::order(&keeper, Joined { membership: membership.clone() });
+        *lock(&stream.progress.state) = State::Running;
+        metrics::GENERATIONS.add(&stream.labels(), 1);
+        tracing::info!(stream = %stream.name(), generation = number, epoch, "generation started");
+        Ok(Generation { number, writers, keeper, membership })
+    }
+
+    /// Why it is sick, if it is: an actor that panicked has closed its mailbox.
+    pub fn gone(&self) -> Option<String> {
+        if !self.keeper.connected() {
+            return Some("the assignment keeper is gone".into());
+        }
+        let shard = self.writers.iter().position(|writer| !writer.connected())?;
+        Some(format!("writer {shard} is gone"))
+    }
+
+    pub fn release(&self, partition: u32) {
+        edge::order(&self.keeper, ReleasePartition { partition });
+    }
+
+    /// Leaves the group: drains, commits, and is out when this returns or the deadline passes.
+    pub async fn leave(self, deadline: Duration) -> bool {
+        tokio::time::timeout(deadline, self.membership.leave()).await.is_ok()
+    }
+}
+
+fn start_writers(
+    stream: &Arc<Stream>,
+    number: u64,
+    arbiters: &[ArbiterHandle],
+    sick: &Recipient<Sick>,
+) -> Vec<Addr<ShardWriter>> {
+    let shards = stream.shared.settings.shards;
+    let cache_bytes_max = stream.cache_bytes_max / shards.max(1);
+    let start = |(shard, arbiter): (usize, &ArbiterHandle)| {
+        let fold = (stream.spec.fold)(stream.fold_settings(cache_bytes_max));
+        let writer = ShardWriter::new(stream.clone(), number, shard, fold, sick.clone());
+        ShardWriter::start_in_arbiter(arbiter, move |_| writer)
+    };
+    (0..shards).zip(arbiters.iter().cycle()).map(start).collect()
+}
+
+/// The epoch of the topic as it is now; `true`: it has just changed, so reading starts at the earliest record.
+async fn epoch(stream: &Arc<Stream>) -> Result<(u32, bool), StartError> {
+    let topic = stream.spec.topic.name.clone();
+    let log = stream.shared.log.clone();
+    let identity = log.identity(&topic).await?.ok_or(StartError::NoTopic(topic))?;
+    let name = stream.name().clone();
+    let call = {
+        let store = stream.shared.store.clone();
+        async move { store.epoch(&name, &identity.id).await }.boxed()
+    };
+    let (epoch, changed) = stream.try_store(call).await?;
+    if changed && epoch > 0 {
+        metrics::EPOCHS.add(&stream.labels(), 1);
+        tracing::error!(stream = %stream.name(), epoch, "the topic was recreated, reading starts at its earliest record");
+    }
+    Ok((epoch, changed && epoch > 0))
+}

@@ -1,0 +1,171 @@
+//! What the actors of one stream share: its declaration, ports, bounds, and what it tells.
+//!
+//! Invariant: only `Send` handles in here; actors of a generation come and go, this stays.
+
+use super::{
+    api::{Kind, StreamName},
+    fold::{FoldSettings, ShardFold},
+    gate::Gate,
+    news::NewsBox,
+    progress::StreamProgress,
+    view::View,
+    waiters::{Waiters, Watchers},
+};
+use crate::{
+    config, metrics,
+    ports::{Log, Store, StoreError, TopicSpec},
+};
+use futures_util::future::BoxFuture;
+use std::{future::Future, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// A stream as it is registered: everything the engine has to know of an app, without its types.
+pub struct StreamSpec {
+    pub name: StreamName,
+    pub kind: Kind,
+    /// The system it belongs to (`kv`, `agents`); `None`: declared by configuration.
+    pub app: Option<String>,
+    pub topic: TopicSpec,
+    pub group: String,
+    /// Entities are partials, one per source partition.
+    pub by_partition: bool,
+    /// Names of row collections (after `STREAM.`); the first has ids of the events' own if `has_row_ids`.
+    pub rows: Vec<String>,
+    pub has_row_ids: bool,
+    /// App rooms (after `STREAM:`).
+    pub rooms: Vec<String>,
+    pub write_hint: Option<String>,
+    /// Makes a writer's fold.
+    pub fold: Box<dyn Fn(FoldSettings) -> Box<dyn ShardFold> + Send + Sync>,
+}
+
+/// What every stream of this process shares.
+#[derive(Clone)]
+pub struct Shared {
+    pub log: Arc<dyn Log>,
+    pub store: Arc<dyn Store>,
+    pub settings: Arc<config::Engine>,
+    pub gate: Arc<Gate>,
+    pub news: Arc<NewsBox>,
+    pub waiters: Arc<Waiters>,
+    /// Bytes of records in flight, over all streams.
+    pub budget: Arc<Semaphore>,
+    /// The runtime that store and log calls run on: a call is never dropped half way with the actor that waits for it.
+    pub outside: tokio::runtime::Handle,
+    pub prefetch_bytes_max: usize,
+}
+
+pub struct Stream {
+    pub spec: StreamSpec,
+    pub shared: Shared,
+    pub progress: StreamProgress,
+    pub view: View,
+    /// This stream's share of the bound on what writers hold.
+    pub cache_bytes_max: usize,
+    pub watchers: Arc<Watchers>,
+    pub meters: Meters,
+}
+
+/// Metric handles of the hot path, resolved once.
+pub struct Meters {
+    pub received: ::metrics::Counter,
+    pub stored: ::metrics::Counter,
+    pub seen: ::metrics::Counter,
+    pub moved: ::metrics::Counter,
+    pub conflicts: ::metrics::Counter,
+    pub stale: ::metrics::Counter,
+    pub loaded: ::metrics::Counter,
+    pub evicted: ::metrics::Counter,
+    pub batch_records: ::metrics::Histogram,
+    pub batch_keys: ::metrics::Histogram,
+    pub batch_seconds: ::metrics::Histogram,
+    pub store_seconds: ::metrics::Histogram,
+    pub backpressure: ::metrics::Counter,
+}
+
+impl Stream {
+    pub fn new(spec: StreamSpec, shared: Shared, cache_bytes_max: usize, view_bytes_max: usize) -> Self {
+        Stream {
+            progress: StreamProgress::new(spec.name.clone(), shared.settings.shards),
+            view: View::new(view_bytes_max),
+            cache_bytes_max,
+            watchers: Arc::default(),
+            meters: Meters::new(&spec.name),
+            spec,
+            shared,
+        }
+    }
+
+    pub fn name(&self) -> &StreamName {
+        &self.spec.name
+    }
+
+    pub fn labels(&self) -> [(&'static str, String); 1] {
+        [("stream", self.spec.name.to_string())]
+    }
+
+    pub fn fold_settings(&self, cache_bytes_max: usize) -> FoldSettings {
+        let settings = &self.shared.settings;
+        FoldSettings {
+            stream: self.spec.name.clone(),
+            by_partition: self.spec.by_partition,
+            has_row_ids: self.spec.has_row_ids,
+            key_bytes_max: settings.key_bytes_max,
+            value_bytes_max: settings.value_bytes_max,
+            entity_bytes_max: settings.entity_bytes_max,
+            depth_max: settings.depth_max,
+            cache_bytes_max,
+            tombstone_keep_ms: (settings.tombstone_keep_s * 1000) as i64,
+        }
+    }
+
+    /// A call of the store, made again until it answers; it runs outside, so its future is never dropped half way.
+    pub async fn store<T, F>(&self, call: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>>,
+    {
+        self.shared.gate.call(|| self.outside(call(self.shared.store.clone()))).await
+    }
+
+    /// As `store`, but a store that is away is an answer.
+    pub async fn try_store<T>(&self, call: BoxFuture<'static, Result<T, StoreError>>) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+    {
+        self.shared.gate.try_call(self.outside(call)).await
+    }
+
+    fn outside<T: Send + 'static>(
+        &self,
+        call: BoxFuture<'static, Result<T, StoreError>>,
+    ) -> impl Future<Output = Result<T, StoreError>> + use<T> {
+        let joined = self.shared.outside.spawn(call);
+        async move {
+            joined
+                .await
+                .unwrap_or_else(|e| Err(StoreError::Unavailable(format!("the call ended early: {e}"))))
+        }
+    }
+}
+
+impl Meters {
+    fn new(stream: &str) -> Self {
+        let labels = [("stream", stream.to_owned())];
+        Meters {
+            received: metrics::RECORDS_RECEIVED.counter(&labels),
+            stored: metrics::RECORDS_STORED.counter(&labels),
+            seen: metrics::RECORDS_SEEN.counter(&labels),
+            moved: metrics::KEYS_MOVED.counter(&labels),
+            conflicts: metrics::CONFLICTS.counter(&labels),
+            stale: metrics::STALE_WRITES.counter(&labels),
+            loaded: metrics::LOADED.counter(&labels),
+            evicted: metrics::EVICTED.counter(&[("stream", stream.to_owned()), ("cache", "writer".into())]),
+            batch_records: metrics::BATCH_RECORDS.histogram(&labels),
+            batch_keys: metrics::BATCH_KEYS.histogram(&labels),
+            batch_seconds: metrics::BATCH_SECONDS.histogram(&labels),
+            store_seconds: metrics::STORE_SECONDS.histogram(&labels),
+            backpressure: metrics::BACKPRESSURE_SECONDS.counter(&labels),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One batch on its way into the store: load, fold, effects in their order, and what is told afterwards.
+//!
+//! The order is the promise: dead letters, rows and emits first, under ids made from the stamp; then one upsert per key,
+//! guarded. Children first, guard last: whatever moment the process dies, the replay repeats nothing and skips nothing.
+//! Not here: when to cut (`batch`), who is told that records are finished (`shard_writer`).
+
+use super::{
+    api::Newest,
+    dead_letter,
+    fold::{Change, Confirmed, Effects, Letter, ShardFold},
+    news::{News, NewsKind},
+    progress::{WriterProgress, lock},
+    stream::Stream,
+    view,
+};
+use crate::{
+    app::Emit,
+    clock, metrics,
+    ports::{EntityId, LogError, Store, StoreError, StoredRow, Upsert},
+    record::{NewRecord, Position},
+};
+use futures_util::{FutureExt, StreamExt, stream};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// Appends in flight for one batch's dead letters or emits.
+const APPENDS_MAX: usize = 64;
+/// How long an append that failed waits before it is made again.
+const APPEND_WAIT: Duration = Duration::from_millis(500);
+/// The origin of what we append: `STREAM/POSITION`, so that a repeat is known.
+pub const ORIGIN_HEADER: &str = "statecast-origin";
+
+/// Takes the gathered batch through; returns what is confirmed. An error ends the generation.
+pub async fn run(
+    fold: &mut dyn ShardFold,
+    stream: &Stream,
+    writer: &WriterProgress,
+) -> Result<Confirmed, String> {
+    load(fold, stream).await?;
+    let mut effects = fold.fold().map_err(|fault| fault.to_string())?;
+    loop {
+        children(&mut effects, stream, writer).await?;
+        if effects.upserts.is_empty() {
+            break;
+        }
+        let ids: Vec<EntityId> = effects.upserts.iter().map(id_of).collect();
+        let wanted = effects.upserts.len();
+        if upsert(stream, std::mem::take(&mut effects.upserts)).await? >= wanted {
+            break;
+        }
+        let stored = load_ids(stream, ids).await?;
+        effects = fold.settle(stored).map_err(|fault| fault.to_string())?;
+    }
+    Ok(fold.confirm())
+}
+
+fn id_of(upsert: &Upsert) -> EntityId {
+    EntityId { key: upsert.document.key.clone(), partial: upsert.document.partial }
+}
+
+fn fault(error: StoreError) -> String {
+    error.to_string()
+}
+
+async fn load(fold: &mut dyn ShardFold, stream: &Stream) -> Result<(), String> {
+    let missing = fold.missing();
+    if !missing.is_empty() {
+        stream.meters.loaded.increment(missing.len() as u64);
+        let documents = load_ids(stream, missing).await?;
+        fold.admit(documents).map_err(|fault| fault.to_string())?;
+    }
+    let row_ids = fold.row_ids();
+    if let Some(rows) = stream.spec.rows.first().filter(|_| !row_ids.is_empty()).cloned() {
+        let (name, row_ids) = (stream.name().clone(), Arc::new(row_ids));
+        let call = move |store: Arc<dyn Store>| {
+            let (name, rows, row_ids) = (name.clone(), rows.clone(), row_ids.clone());
+            async move { store.row_firsts(&name, &rows, &row_ids).await }.boxed()
+        };
+        fold.admit_firsts(stream.store(call).await.map_err(fault)?);
+    }
+    Ok(())
+}
+
+async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<crate::document::Document>, String> {
+    let (name, ids) = (stream.name().clone(), Arc::new(ids));
+    let call = move |store: Arc<dyn Store>| {
+        let (name, ids) = (name.clone(), ids.clone());
+        async move { store.load(&name, &ids).await }.boxed()
+    };
+    stream.store(call).await.map_err(fault)
+}
+
+async fn upsert(stream: &Stream, upserts: Vec<Upsert>) -> Result<usize, String> {
+    let (name, upserts) = (stream.name().clone(), Arc::new(upserts));
+    let call = move |store: Arc<dyn Store>| {
+        let (name, upserts) = (name.clone(), upserts.clone());
+        async move { store.write(&name, upserts.to_vec()).await }.boxed()
+    };
+    stream.store(call).await.map_err(fault)
+}
+
+/// Everything that goes before the guard.
+async fn children(effects: &mut Effects, stream: &Stream, writer: &WriterProgress) -> Result<(), String> {
+    let letters = std::mem::take(&mut effects.letters);
+    if !letters.is_empty() {
+        let topic = dead_letter::topic_of(&stream.spec.topic.name);
+        let records = letters.iter().filter_map(|letter| letter_record(letter, stream)).collect();
+        append_all(stream, writer, topic, records).await;
+    }
+    for (name, rows) in by_name(std::mem::take(&mut effects.rows)) {
+        insert_rows(stream, name, rows).await?;
+    }
+    for (topic, records) in by_topic(std::mem::take(&mut effects.emits), stream) {
+        append_all(stream, writer, topic, records).await;
+    }
+    Ok(())
+}
+
+fn letter_record(letter: &Letter, stream: &Stream) -> Option<NewRecord> {
+    let record = letter.flight.slice.get(letter.index as usize)?;
+    let poison = &letter.poison;
+    tracing::warn!(
+        stream = %stream.name(),
+        position = %record.position,
+        reason = poison.reason.code(),
+        "record goes to the dead letters"
+    );
+    Some(dead_letter::letter(&record, &stream.spec.topic.name, stream.name(), poison))
+}
+
+fn by_name(rows: Vec<(&'static str, StoredRow)>) -> BTreeMap<&'static str, Vec<StoredRow>> {
+    let mut by_name: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, row) in rows {
+        by_name.entry(name).or_default().push(row);
+    }
+    by_name
+}
+
+fn by_topic(emits: Vec<(Emit, Position)>, stream: &Stream) -> BTreeMap<String, Vec<NewRecord>> {
+    let mut by_topic: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (emit, position) in emits {
+        let origin = format!("{}/{position}", stream.name());
+        let headers = vec![(ORIGIN_HEADER.to_owned(), Some(origin.into_bytes()))];
+        let record = NewRecord { key: emit.key, value: emit.value, headers, ..NewRecord::default() };
+        by_topic.entry(emit.topic).or_default().push(record);
+    }
+    by_topic
+}
+
+async fn insert_rows(stream: &Stream, name: &'static str, rows: Vec<StoredRow>) -> Result<(), String> {
+    let (stream_name, rows) = (stream.name().clone(), Arc::new(rows));
+    let call = move |store: Arc<dyn Store>| {
+        let (stream_name, rows) = (stream_name.clone(), rows.clone());
+        async move { store.insert_rows(&stream_name, name, rows.to_vec()).await }.boxed()
+    };
+    stream.store(call).await.map_err(fault)
+}
+
+/// Appends until the log has acknowledged every record; nothing past them is finished before.
+async fn append_all(stream: &Stream, writer: &WriterProgress, topic: String, records: Vec<NewRecord>) {
+    let topic = topic.as_str();
+    stream::iter(records)
+        .for_each_concurrent(APPENDS_MAX, |record| append_one(stream, writer, topic, record))
+        .await;
+    *lock(&writer.stuck) = None;
+}
+
+async fn append_one(stream: &Stream, writer: &WriterProgress, topic: &str, record: NewRecord) {
+    loop {
+        let (log, to, copy) = (stream.shared.log.clone(), topic.to_owned(), record.clone());
+        let call = stream.shared.outside.spawn(async move { log.append(&to, copy).await });
+        let error = match call.await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error,
+            Err(error) => LogError::Unknown(error.to_string()),
+        };
+        // Not even a record that the log refuses may be dropped: it holds its partition until somebody acts.
+        let mut stuck = lock(&writer.stuck);
+        if stuck.is_none() {
+            tracing::error!(stream = %stream.name(), topic, %error, "records cannot be appended, their partitions wait");
+            *stuck = Some(format!("{topic} cannot be written: {error}"));
+        }
+        drop(stuck);
+        tokio::time::sleep(APPEND_WAIT).await;
+    }
+}
+
+/// Counts, view, outcomes, news: everything that hears of a confirmed batch, in memory and without waiting.
+pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
+    count(stream, &confirmed, records_were);
+    let now_ms = clock::now_ms();
+    let mut news = Vec::with_capacity(confirmed.changes.len());
+    for (at, change) in confirmed.changes.iter().enumerate() {
+        if change.covers > 0 {
+            let ms = (now_ms - change.document.updated_ms).max(0) as f64;
+            stream.meters.store_seconds.record(ms / 1000.0);
+            if at < 4 {
+                stream.progress.sample_store_ms(ms);
+            }
+            changed(stream, change);
+        }
+        if stream.view.take_in(&change.document) {
+            news.extend(news_of(stream, change));
+        }
+        stream.watchers.changed(&change.document.key);
+    }
+    for (name, waited) in confirmed.outcomes {
+        stream.shared.waiters.tell(&name, waited);
+    }
+    if !news.is_empty() {
+        stream.shared.news.offer(news);
+    }
+}
+
+/// The newest change of a partition, and of the stream.
+fn changed(stream: &Stream, change: &Change) {
+    let document = &change.document;
+    if let Some(progress) = stream.progress.partition(document.position.partition) {
+        let newest = progress.changed.get().is_none_or(|offset| offset < document.position.offset);
+        if newest {
+            progress.changed.set(document.position.offset);
+        }
+    }
+    *lock(&stream.progress.newest) = Some(Newest {
+        key: document.key.to_string(),
+        version: document.version,
+        position: document.position.to_string(),
+        updated: clock::iso(document.updated_ms),
+    });
+}
+
+fn news_of(stream: &Stream, change: &Change) -> Option<News> {
+    let shown = view::shown(std::slice::from_ref(&change.document))?;
+    let kind = if change.covers > 0 { NewsKind::Change } else { NewsKind::Read };
+    Some(News {
+        stream: stream.name().clone(),
+        partition: change.document.position.partition,
+        shown,
+        covers: change.covers,
+        rooms: Vec::new(),
+        kind,
+    })
+}
+
+fn count(stream: &Stream, confirmed: &Confirmed, records_were: u64) {
+    let (counts, meters) = (&confirmed.counts, &stream.meters);
+    stream.progress.stored_total.fetch_add(records_were, Ordering::Relaxed);
+    meters.stored.increment(counts.stored);
+    meters.seen.increment(counts.seen);
+    meters.moved.increment(counts.moved);
+    meters.conflicts.increment(counts.conflicts);
+    meters.stale.increment(counts.stale);
+    meters.evicted.increment(confirmed.evicted);
+    let name = || ("stream", stream.name().to_string());
+    for (kind, n) in &counts.refused {
+        metrics::RECORDS_REFUSED.add(&[name(), ("kind", (*kind).into())], *n);
+    }
+    for (reason, n) in &counts.poisoned {
+        metrics::DEAD_LETTERS.add(&[name(), ("reason", reason.code().into())], *n);
+    }
+    if counts.moved > 0 {
+        tracing::warn!(stream = %stream.name(), records = counts.moved, "keys arrive from another partition than before");
+    }
+}
