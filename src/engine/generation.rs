@@ -6,13 +6,12 @@
 use super::{
     assignment::{AssignmentKeeper, GroupEvents},
     edge,
-    progress::lock,
+    progress::{self, lock},
     protocol::{Joined, Part, ReleasePartition, Sick},
     shard_writer::ShardWriter,
     stream::Stream,
 };
 use crate::{
-    clock,
     engine::api::State,
     metrics,
     ports::{LogError, Membership, StoreError, Subscription},
@@ -51,8 +50,7 @@ impl Generation {
         sick: Recipient<Sick>,
     ) -> Result<Generation, StartError> {
         let (epoch, from_earliest) = epoch(&stream).await?;
-        stream.progress.generation.store(number, Ordering::Relaxed);
-        stream.progress.started_ms.store(clock::now_ms(), Ordering::Relaxed);
+        stream.progress.epoch.store(epoch, Ordering::Release);
         let writers = start_writers(&stream, number, &arbiters, &sick);
         let recipients: Vec<Recipient<Part>> = writers.iter().map(|w| w.clone().recipient()).collect();
         let keeper = AssignmentKeeper::new(stream.clone(), number, epoch, recipients, arbiters.clone(), sick);
@@ -69,6 +67,7 @@ impl Generation {
             prefetch_bytes_max: stream.shared.prefetch_bytes_max,
         };
         let membership = stream.shared.log.join(subscription, Arc::new(events))?;
+        stream.progress.membership.store(Some(Arc::new(progress::Joined(membership.clone()))));
         edge::order(&keeper, Joined { membership: membership.clone() });
         *lock(&stream.progress.state) = State::Running;
         metrics::GENERATIONS.add(&stream.labels(), 1);
@@ -102,10 +101,12 @@ fn start_writers(
     sick: &Recipient<Sick>,
 ) -> Vec<Addr<ShardWriter>> {
     let shards = stream.shared.settings.shards;
+    let progress = stream.progress.begin_generation(number, shards);
     let cache_bytes_max = stream.cache_bytes_max / shards.max(1);
     let start = |(shard, arbiter): (usize, &ArbiterHandle)| {
         let fold = (stream.spec.fold)(stream.fold_settings(cache_bytes_max));
-        let writer = ShardWriter::new(stream.clone(), number, shard, fold, sick.clone());
+        let own = progress.get(shard).cloned().unwrap_or_default();
+        let writer = ShardWriter::new(stream.clone(), own, number, shard, fold, sick.clone());
         ShardWriter::start_in_arbiter(arbiter, move |_| writer)
     };
     (0..shards).zip(arbiters.iter().cycle()).map(start).collect()

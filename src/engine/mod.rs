@@ -1,4 +1,8 @@
 //! The engine: consumers, writers, broadcaster, and the generations they live in.
+//!
+//! Plain: `watermark`, `batch`, `fold`, `dead_letter`, `view`, `list`, `news`, `waiters`, `gate`. Actors:
+//! `partition_consumer`, `shard_writer`, `assignment`, `supervisor`. Between them: `protocol`, and `edge`, the only way to
+//! send. Outside sees `api`. Invariant: nothing here knows an app by name, a database, or HTTP.
 
 pub mod api;
 pub mod assignment;
@@ -8,11 +12,16 @@ pub mod edge;
 pub mod fold;
 pub mod gate;
 pub mod generation;
+pub mod handle;
+pub mod list;
 pub mod news;
+pub mod observer;
 pub mod partition_consumer;
 pub mod progress;
 pub mod protocol;
+pub mod run;
 pub mod shard_writer;
+pub mod status;
 pub mod stream;
 pub mod supervisor;
 pub mod view;

@@ -9,7 +9,7 @@ use super::{
     dead_letter::Limit,
     edge::{self, Edge, Refused},
     fold::{Assignment, Flight},
-    progress::{PartitionProgress, lock},
+    progress::{PartitionProgress, WriterProgress, lock},
     protocol::{Drain, Finished, Part, Release, Sick},
     stream::Stream,
     watermark::Watermark,
@@ -39,6 +39,7 @@ pub struct PartitionConsumer {
     partition: u32,
     assignment: Arc<Assignment>,
     progress: Arc<PartitionProgress>,
+    writer_progress: Arc<Vec<Arc<WriterProgress>>>,
     /// Away while a pull is under way.
     reader: Option<Box<dyn PartitionReader>>,
     pull: Option<SpawnHandle>,
@@ -69,6 +70,7 @@ impl PartitionConsumer {
             partition: assignment.partition,
             watermark: Watermark::new(reader.start()),
             limit: Limit::new(settings.poison_run_max, settings.poison_share_max),
+            writer_progress: stream.progress.writers.load_full(),
             stream,
             generation,
             assignment,
@@ -170,13 +172,16 @@ impl PartitionConsumer {
         let mut still = Vec::new();
         for (shard, part) in std::mem::take(&mut self.held_parts) {
             let Some(writer) = self.writers.get(shard) else { continue };
-            let queued = self.stream.progress.writers.get(shard);
-            match writer.offer(part) {
-                Ok(()) => {
-                    if let Some(writer) = queued {
-                        writer.queued.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
+            let queued = self.writer_progress.get(shard);
+            if let Some(writer) = queued {
+                writer.queued.fetch_add(1, Ordering::AcqRel);
+            }
+            let offered = writer.offer(part);
+            if let Some(writer) = queued.filter(|_| offered.is_err()) {
+                writer.queued.fetch_sub(1, Ordering::AcqRel);
+            }
+            match offered {
+                Ok(()) => {}
                 Err(Refused::Full(part)) => still.push((shard, part)),
                 Err(Refused::Gone(_)) => return self.report(format!("writer {shard} is gone"), ctx),
             }

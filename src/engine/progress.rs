@@ -7,7 +7,7 @@ use super::{
     api::{Held, Latency, Newest, State, StreamName},
     view::Owned,
 };
-use crate::{clock, document::Positions, record::Position};
+use crate::{clock, document::Positions, ports::Membership, record::Position};
 use dashmap::DashMap;
 use std::{
     collections::VecDeque,
@@ -59,6 +59,14 @@ pub struct PartitionProgress {
     pub poison_used: AtomicU32,
 }
 
+impl PartitionProgress {
+    /// Records in the log that are not confirmed, as far as the end is known.
+    pub fn lag(&self) -> u64 {
+        let from = self.confirmed.get().or_else(|| self.received.get());
+        self.end.get().zip(from).map_or(0, |(end, from)| end.saturating_sub(from))
+    }
+}
+
 /// One writer.
 #[derive(Debug, Default)]
 pub struct WriterProgress {
@@ -89,16 +97,30 @@ pub const PAST_MAX: usize = 20;
 /// Samples the latency quantiles are taken of.
 const SAMPLES_MAX: usize = 512;
 
+/// A place in a group, for those who ask what it has committed.
+pub struct Joined(pub Arc<dyn Membership>);
+
+impl std::fmt::Debug for Joined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Joined")
+    }
+}
+
 #[derive(Debug)]
 pub struct StreamProgress {
     pub stream: StreamName,
     pub owned: Owned,
     pub partitions: DashMap<u32, Arc<PartitionProgress>>,
-    pub writers: Vec<Arc<WriterProgress>>,
+    /// Those of the generation under way.
+    pub writers: arc_swap::ArcSwap<Vec<Arc<WriterProgress>>>,
     pub received_total: AtomicU64,
     pub stored_total: AtomicU64,
     pub keys: AtomicU64,
     pub generation: AtomicU64,
+    /// The topic's epoch, as the generation under way found it.
+    pub epoch: AtomicU32,
+    /// The place in the group of the generation under way.
+    pub membership: arc_swap::ArcSwapOption<Joined>,
     pub started_ms: AtomicI64,
     pub past: Mutex<VecDeque<Past>>,
     pub state: Mutex<State>,
@@ -106,6 +128,10 @@ pub struct StreamProgress {
     store_ms: Mutex<VecDeque<f64>>,
     /// Notified whenever a confirmed offset moved.
     pub moved: Notify,
+}
+
+fn fresh(shards: usize) -> Vec<Arc<WriterProgress>> {
+    (0..shards).map(|_| Arc::default()).collect()
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,11 +144,13 @@ impl StreamProgress {
             stream,
             owned: Owned::default(),
             partitions: DashMap::new(),
-            writers: (0..shards).map(|_| Arc::default()).collect(),
+            writers: arc_swap::ArcSwap::from_pointee(fresh(shards)),
             received_total: AtomicU64::new(0),
             stored_total: AtomicU64::new(0),
             keys: AtomicU64::new(u64::MAX),
             generation: AtomicU64::new(0),
+            epoch: AtomicU32::new(0),
+            membership: arc_swap::ArcSwapOption::empty(),
             started_ms: AtomicI64::new(0),
             past: Mutex::default(),
             state: Mutex::new(State::Starting),
@@ -178,12 +206,21 @@ impl StreamProgress {
         let partition =
             self.partitions_sorted().into_iter().find_map(|(_, progress)| lock(&progress.held).clone());
         partition.or_else(|| {
-            self.writers.iter().enumerate().find_map(|(shard, writer)| {
+            self.writers.load().iter().enumerate().find_map(|(shard, writer)| {
                 let why = lock(&writer.stuck).clone()?;
                 let since = clock::iso(writer.since_ms.load(Ordering::Relaxed));
                 Some(Held { since, r#where: format!("writer {shard}"), why })
             })
         })
+    }
+
+    /// A new generation's writers begin with nothing; what is left of the old ones speaks to nobody.
+    pub fn begin_generation(&self, number: u64, shards: usize) -> Arc<Vec<Arc<WriterProgress>>> {
+        let writers = Arc::new(fresh(shards));
+        self.writers.store(writers.clone());
+        self.generation.store(number, Ordering::Relaxed);
+        self.started_ms.store(clock::now_ms(), Ordering::Relaxed);
+        writers
     }
 
     pub fn end_generation(&self, why: &str) {

@@ -87,9 +87,11 @@ pub struct Sick {
 
 /// Leave every group: intake ends, writers drain, offsets are committed.
 #[derive(Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "()")]
 pub struct StopAll {
     pub deadline: std::time::Duration,
+    /// `true`: every stream left its group in time.
+    pub reply: oneshot::Sender<bool>,
 }
 
 /// Somebody lets a held partition of a stream go on.

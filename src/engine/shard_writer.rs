@@ -33,12 +33,12 @@ pub struct ShardWriter {
 impl ShardWriter {
     pub fn new(
         stream: Arc<Stream>,
+        progress: Arc<WriterProgress>,
         generation: u64,
         shard: usize,
         fold: Box<dyn ShardFold>,
         sick: Recipient<Sick>,
     ) -> Self {
-        let progress = stream.progress.writers.get(shard).cloned().unwrap_or_default();
         ShardWriter {
             stream,
             progress,

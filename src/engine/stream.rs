@@ -8,11 +8,13 @@ use super::{
     gate::Gate,
     news::NewsBox,
     progress::StreamProgress,
-    view::View,
+    view::{self, View},
     waiters::{Waiters, Watchers},
 };
 use crate::{
-    config, metrics,
+    clock, config,
+    document::{Document, Shown},
+    metrics,
     ports::{Log, Store, StoreError, TopicSpec},
 };
 use futures_util::future::BoxFuture;
@@ -35,6 +37,9 @@ pub struct StreamSpec {
     /// App rooms (after `STREAM:`).
     pub rooms: Vec<String>,
     pub write_hint: Option<String>,
+    /// What is shown of partials at a moment; only for streams split by partition.
+    #[allow(clippy::type_complexity)]
+    pub merge: Option<Box<dyn Fn(&[Document], i64) -> Option<Shown> + Send + Sync>>,
     /// Makes a writer's fold.
     pub fold: Box<dyn Fn(FoldSettings) -> Box<dyn ShardFold> + Send + Sync>,
 }
@@ -53,6 +58,29 @@ pub struct Shared {
     /// The runtime that store and log calls run on: a call is never dropped half way with the actor that waits for it.
     pub outside: tokio::runtime::Handle,
     pub prefetch_bytes_max: usize,
+    pub log_health: Arc<LogHealth>,
+    /// How often a key that is owned elsewhere is looked at.
+    pub feed_interval_ms: u64,
+}
+
+/// Whether the log answered when last asked.
+#[derive(Debug, Default)]
+pub struct LogHealth(std::sync::Mutex<(i64, Option<String>)>);
+
+impl LogHealth {
+    pub fn set(&self, error: Option<String>) {
+        let mut held = super::progress::lock(&self.0);
+        if error.is_none() {
+            held.0 = clock::now_ms();
+        }
+        held.1 = error;
+    }
+
+    /// Milliseconds since it last answered, and what is wrong now.
+    pub fn get(&self) -> (u64, Option<String>) {
+        let held = super::progress::lock(&self.0);
+        ((clock::now_ms() - held.0).max(0) as u64, held.1.clone())
+    }
 }
 
 pub struct Stream {
@@ -117,6 +145,27 @@ impl Stream {
             cache_bytes_max,
             tombstone_keep_ms: (settings.tombstone_keep_s * 1000) as i64,
         }
+    }
+
+    /// What is shown of a key's documents: the one, or the merge of its partials.
+    pub fn shown(&self, documents: &[Document]) -> Option<Shown> {
+        match &self.spec.merge {
+            None => view::shown(documents),
+            Some(merge) => merge(documents, clock::now_ms()),
+        }
+    }
+
+    /// Entities out of a scan in key order; `after` moves to the last key whose documents are all there.
+    pub fn merged(&self, documents: Vec<Document>, is_last: bool, after: &mut Option<String>) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        let groups: Vec<&[Document]> = documents.chunk_by(|a, b| a.key == b.key).collect();
+        // The partials of the last key may go on in the next page of the scan.
+        let open = usize::from(self.spec.by_partition && !is_last && groups.len() > 1);
+        for group in groups.iter().take(groups.len() - open) {
+            *after = group.first().map(|document| document.key.to_string());
+            shown.extend(self.shown(group));
+        }
+        shown
     }
 
     /// A call of the store, made again until it answers; it runs outside, so its future is never dropped half way.

@@ -12,9 +12,7 @@ use super::{
     stream::Stream,
 };
 use crate::{clock, engine::api::State, ports::LogError};
-use actix::{
-    Actor, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, WrapFuture};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -230,7 +228,7 @@ impl Managed {
     /// Offsets are open, no writer works and none has anything queued: their slice is lost.
     fn lost(&mut self) -> Option<String> {
         let progress = &self.stream.progress;
-        let busy = progress.writers.iter().any(|writer| {
+        let busy = progress.writers.load().iter().any(|writer| {
             writer.since_ms.load(Ordering::Acquire) != 0 || writer.queued.load(Ordering::Acquire) > 0
         });
         let now = clock::now_ms();
@@ -278,10 +276,9 @@ impl Handler<Sick> for Supervisor {
 }
 
 impl Handler<StopAll> for Supervisor {
-    /// `true`: every stream left its group in time.
-    type Result = ResponseFuture<bool>;
+    type Result = ();
 
-    fn handle(&mut self, stop: StopAll, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, stop: StopAll, ctx: &mut Self::Context) {
         self.stopping = true;
         let mut leaving = Vec::new();
         for managed in &mut self.managed {
@@ -290,10 +287,11 @@ impl Handler<StopAll> for Supervisor {
                 leaving.push(managed.stream.shared.outside.spawn(generation.leave(stop.deadline)));
             }
         }
-        Box::pin(async move {
-            let left = futures_util::future::join_all(leaving).await;
-            left.into_iter().all(|left| left.unwrap_or(false))
-        })
+        let left = futures_util::future::join_all(leaving);
+        ctx.spawn(left.into_actor(self).map(|left, _, _| {
+            let in_time = left.into_iter().all(|left| left.unwrap_or(false));
+            let _ = stop.reply.send(in_time); // past the deadline nobody waits
+        }));
     }
 }
 

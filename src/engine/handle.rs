@@ -1,0 +1,407 @@
+//! The engine as the outside holds it: reads, writes and waits over the running streams.
+//!
+//! Invariant: a read answers from memory only what this instance owns; everything else comes from the store's primary.
+//! Not here: the actors (`generation`), the state of everything (`status`).
+
+use super::{
+    api::{
+        DeadLetters, Engine, Health, ListPage, ListQuery, Locate, Outcome, Read, ReadError, StreamInfo,
+        StreamStatus, WriteError,
+    },
+    fold::{WAIT_HEADER, Waited},
+    list::{self, Cursor, Sorted},
+    status,
+    stream::Stream,
+};
+use crate::{
+    clock,
+    document::{Document, Positions, Shown},
+    ports::{EntityId, LogError, Scan, StoreError},
+    record::{Key, NewRecord, Position},
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// A key that is owned elsewhere is looked at this often while somebody waits for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Entities read at once while a list is filtered or sorted.
+const SCAN_PAGE: usize = 1_000;
+
+pub struct Handle {
+    pub(super) streams: Vec<Arc<Stream>>,
+    pub(super) desk: Option<Arc<dyn DeadLetters>>,
+}
+
+impl Handle {
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Stream>> {
+        self.streams.iter().find(|stream| &**stream.name() == name)
+    }
+
+    fn readable(&self, name: &str) -> Result<&Arc<Stream>, ReadError> {
+        self.find(name).ok_or_else(|| ReadError::NoStream(name.to_owned()))
+    }
+
+    async fn append_to(&self, stream: &Stream, record: NewRecord) -> Result<Position, WriteError> {
+        let (log, topic) = (stream.shared.log.clone(), stream.spec.topic.name.clone());
+        // Outside, so that a caller who leaves does not leave a record half appended.
+        let appended = stream.shared.outside.spawn(async move { log.append(&topic, record).await });
+        let appended = appended.await.unwrap_or_else(|e| Err(LogError::Unknown(e.to_string())));
+        let epoch = stream.progress.epoch.load(Ordering::Acquire);
+        appended.map(|(partition, offset)| Position { epoch, partition, offset }).map_err(|e| match e {
+            LogError::Unavailable(why) | LogError::Fatal(why) | LogError::Corrupt(why) => {
+                WriteError::Unavailable(why)
+            }
+            LogError::Unknown(detail) => WriteError::Unknown { position: None, detail },
+            LogError::Refused(why) => WriteError::Refused(why),
+        })
+    }
+
+    async fn wait_for(
+        &self,
+        stream: &Stream,
+        key: &str,
+        position: Position,
+        mut waiting: super::waiters::Waiting,
+    ) -> Result<Outcome, WriteError> {
+        let limit = Duration::from_millis(stream.shared.settings.wait_timeout_ms);
+        let lost = |detail: &str| WriteError::Unknown { position: Some(position), detail: detail.into() };
+        let told = tokio::time::timeout(limit, async {
+            tokio::select! {
+                told = waiting.outcome() => told,
+                () = self.stored_elsewhere(stream, key, position) => None,
+            }
+        });
+        match told.await {
+            Ok(Some(Waited::Known(outcome))) => Ok(outcome),
+            Ok(Some(Waited::Seen) | None) => {
+                // The outcome went another way: own position stored and newest is a yes, all else is unknown.
+                let stored = load(stream, key).await.ok().flatten();
+                match stored.filter(|document| document.position == position) {
+                    Some(document) => Ok(Outcome::Stored((&document).into())),
+                    None => Err(lost("a later record has been stored since")),
+                }
+            }
+            Err(_) => Err(lost("it was not confirmed in time")),
+        }
+    }
+
+    /// Returns when another instance has stored this position; never while the partition is ours.
+    async fn stored_elsewhere(&self, stream: &Stream, key: &str, position: Position) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if stream.progress.owned.has(position.partition) {
+                continue;
+            }
+            let stored = load(stream, key).await.ok().flatten();
+            if stored.is_some_and(|document| document.position.covers(&position)) {
+                return;
+            }
+        }
+    }
+
+    async fn read_one(&self, name: &str, key: &str) -> Result<Option<Read>, ReadError> {
+        let stream = self.readable(name)?;
+        if let Some(documents) = stream.view.documents(key, &stream.progress.owned) {
+            return Ok(stream.shown(&documents).map(|shown| Read { age_ms: age_ms(stream, &shown), shown }));
+        }
+        let documents = load_all(stream, key).await?;
+        Ok(stream.shown(&documents).map(|shown| Read { shown, age_ms: 0 }))
+    }
+
+    async fn list_of(&self, name: &str, query: ListQuery) -> Result<ListPage, ReadError> {
+        let stream = self.readable(name)?;
+        let after = query.after.as_deref().map(Cursor::decode).transpose()?;
+        let scan = Scan {
+            prefix: query.prefix.clone(),
+            from: query.from.clone(),
+            after: None,
+            limit: SCAN_PAGE,
+            with_removed: false,
+        };
+        match query.sort.clone() {
+            Some(sort) => sorted(stream, scan, Sorted::new(sort, after, query.limit), &query).await,
+            None => {
+                in_key_order(stream, Scan { after: after.map(|cursor| cursor.key), ..scan }, &query).await
+            }
+        }
+    }
+}
+
+/// Since when this value may be older than what the log has.
+fn age_ms(stream: &Stream, shown: &Shown) -> u64 {
+    let now = clock::now_ms();
+    let away = stream.shared.gate.open_s().map_or(0, |s| s * 1000);
+    let oldest = shown.positions.0.iter().filter_map(|position| {
+        let progress = stream.progress.partition(position.partition)?;
+        Some(progress.oldest_ms.load(Ordering::Relaxed)).filter(|ms| *ms != 0)
+    });
+    oldest.min().map_or(away, |ms| away.max((now - ms).max(0) as u64))
+}
+
+async fn load(stream: &Stream, key: &str) -> Result<Option<Document>, ReadError> {
+    Ok(load_all(stream, key).await?.into_iter().next())
+}
+
+/// The documents of a key as the store has them; what is ours is kept in the view.
+async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError> {
+    let (store, name, key) = (stream.shared.store.clone(), stream.name().clone(), Key::from(key));
+    let by_partition = stream.spec.by_partition;
+    let wanted = key.clone();
+    let call = async move {
+        if by_partition {
+            return store.load_partials(&name, &wanted).await;
+        }
+        store.load(&name, &[EntityId { key: wanted, partial: None }]).await
+    };
+    let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
+    if documents.iter().all(|d| stream.progress.owned.has(d.position.partition)) && !documents.is_empty() {
+        stream.view.complete(&key, &documents);
+    }
+    Ok(documents)
+}
+
+fn unreadable(error: StoreError) -> ReadError {
+    match error {
+        StoreError::Unavailable(why) => ReadError::Unavailable(why),
+        StoreError::Refused(why) | StoreError::Fatal(why) => ReadError::Internal(why),
+    }
+}
+
+async fn scan(stream: &Stream, scan: Scan) -> Result<Vec<Document>, ReadError> {
+    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    stream.try_store(async move { store.scan(&name, scan).await }.boxed()).await.map_err(unreadable)
+}
+
+async fn in_key_order(stream: &Stream, mut from: Scan, query: &ListQuery) -> Result<ListPage, ReadError> {
+    let mut page = ListPage::default();
+    if query.filters.is_empty() {
+        from.limit = (query.limit + 1).min(SCAN_PAGE);
+    }
+    loop {
+        let documents = scan(stream, from.clone()).await?;
+        let is_last = documents.len() < from.limit;
+        for shown in stream.merged(documents, is_last, &mut from.after) {
+            if page.items.len() == query.limit {
+                let last = page.items.last().map(|last| last.key.to_string()).unwrap_or_default();
+                page.next = Some(Cursor { key: last, by: None }.encode());
+                return Ok(page);
+            }
+            if list::passes(&shown, &query.filters) {
+                page.items.push(shown);
+            }
+        }
+        if is_last {
+            return Ok(page);
+        }
+    }
+}
+
+async fn sorted(
+    stream: &Stream,
+    mut from: Scan,
+    mut sorted: Sorted,
+    query: &ListQuery,
+) -> Result<ListPage, ReadError> {
+    loop {
+        let documents = scan(stream, from.clone()).await?;
+        let is_last = documents.len() < from.limit;
+        for shown in stream.merged(documents, is_last, &mut from.after) {
+            if list::passes(&shown, &query.filters) {
+                sorted.take(shown);
+            }
+        }
+        if is_last {
+            let (items, next) = sorted.finish();
+            return Ok(ListPage { items, next });
+        }
+    }
+}
+
+impl Engine for Handle {
+    fn streams(&self) -> Vec<StreamStatus> {
+        self.streams.iter().map(|stream| status::stream(stream)).collect()
+    }
+
+    fn stream(&self, name: &str) -> Option<StreamInfo> {
+        self.find(name).map(|stream| status::info(stream))
+    }
+
+    fn append<'a>(
+        &'a self,
+        stream: &'a str,
+        record: NewRecord,
+    ) -> BoxFuture<'a, Result<Position, WriteError>> {
+        async move {
+            let found = self.find(stream).ok_or_else(|| WriteError::NoStream(stream.to_owned()))?;
+            self.append_to(found, record).await
+        }
+        .boxed()
+    }
+
+    fn append_and_wait<'a>(
+        &'a self,
+        stream: &'a str,
+        mut record: NewRecord,
+    ) -> BoxFuture<'a, Result<(Position, Outcome), WriteError>> {
+        async move {
+            let found = self.find(stream).ok_or_else(|| WriteError::NoStream(stream.to_owned()))?;
+            let waiting = found.shared.waiters.wait().ok_or(WriteError::Busy)?;
+            record.headers.push((WAIT_HEADER.to_owned(), Some(waiting.header().into_bytes())));
+            let key = record.key.clone().unwrap_or_default();
+            let key = String::from_utf8_lossy(&key).into_owned();
+            let position = self.append_to(found, record).await?;
+            let outcome = self.wait_for(found, &key, position, waiting).await?;
+            Ok((position, outcome))
+        }
+        .boxed()
+    }
+
+    fn read<'a>(&'a self, stream: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Read>, ReadError>> {
+        self.read_one(stream, key).boxed()
+    }
+
+    fn read_stored<'a>(
+        &'a self,
+        stream: &'a str,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Vec<Shown>, ReadError>> {
+        async move {
+            let stream = self.readable(stream)?;
+            if stream.spec.by_partition {
+                let mut all = Vec::new();
+                for key in keys {
+                    all.extend(stream.shown(&load_all(stream, key).await?));
+                }
+                return Ok(all);
+            }
+            let ids: Vec<EntityId> =
+                keys.iter().map(|key| EntityId { key: key.clone(), partial: None }).collect();
+            let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+            let call = async move { store.load(&name, &ids).await };
+            let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
+            for document in &documents {
+                if stream.progress.owned.has(document.position.partition) {
+                    stream.view.take_in(document);
+                }
+            }
+            Ok(documents.iter().map(Shown::from).collect())
+        }
+        .boxed()
+    }
+
+    fn reached<'a>(
+        &'a self,
+        stream: &'a str,
+        position: Position,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<bool, ReadError>> {
+        async move {
+            let stream = self.readable(stream)?;
+            Ok(tokio::time::timeout(wait, reached(stream, position)).await.is_ok())
+        }
+        .boxed()
+    }
+
+    fn changed<'a>(
+        &'a self,
+        stream: &'a str,
+        key: &'a str,
+        since: Positions,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Option<Read>, ReadError>> {
+        async move {
+            let found = self.readable(stream)?;
+            let watching = found.watchers.watch(key);
+            let deadline = clock::instant() + wait;
+            loop {
+                let notified = watching.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                let read = self.read_one(stream, key).await?;
+                if let Some(read) = read.filter(|read| !since.cover(&read.shown.positions)) {
+                    return Ok(Some(read));
+                }
+                // Changes of other instances are not announced here: look at the store on a beat.
+                let beat = clock::instant() + Duration::from_millis(found.shared.feed_interval_ms);
+                tokio::select! {
+                    () = notified => {}
+                    () = tokio::time::sleep_until(beat.min(deadline)) => {}
+                }
+                if clock::instant() >= deadline {
+                    return Ok(None);
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, stream: &'a str, query: ListQuery) -> BoxFuture<'a, Result<ListPage, ReadError>> {
+        self.list_of(stream, query).boxed()
+    }
+
+    fn stream_positions(&self, stream: &str) -> Positions {
+        self.find(stream).map(|stream| stream.progress.positions()).unwrap_or_default()
+    }
+
+    fn owns(&self, stream: &str, partition: u32) -> bool {
+        self.find(stream).is_some_and(|stream| stream.progress.owned.has(partition))
+    }
+
+    fn pipeline(&self) -> serde_json::Value {
+        status::pipeline(&self.streams)
+    }
+
+    fn locate<'a>(&'a self, stream: &'a str, what: Locate) -> BoxFuture<'a, serde_json::Value> {
+        async move {
+            let Some(found) = self.find(stream) else { return serde_json::Value::Null };
+            match what {
+                Locate::Position(position) => status::locate(found, position, None),
+                Locate::Key(key) => match self.read_one(stream, &key).await {
+                    Ok(Some(read)) => status::locate_key(found, &key, &read.shown),
+                    Ok(None) => status::nowhere(&key, "the store has nothing of this key"),
+                    Err(error) => status::nowhere(&key, &error.to_string()),
+                },
+            }
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> Health {
+        status::health(&self.streams)
+    }
+
+    fn stale_s(&self) -> Option<u64> {
+        self.streams.first().and_then(|stream| stream.shared.gate.open_s())
+    }
+
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
+        self.desk.clone()
+    }
+}
+
+async fn reached(stream: &Stream, position: Position) {
+    loop {
+        let moved = stream.progress.moved.notified();
+        tokio::pin!(moved);
+        moved.as_mut().enable();
+        match stream.progress.has_reached(position) {
+            Some(true) => return,
+            Some(false) => {
+                let _ = tokio::time::timeout(LOOK_AGAIN, moved).await; // the partition may have moved away
+            }
+            None if committed_elsewhere(stream, position).await => return,
+            None => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+/// The owner commits only what is confirmed, so what the group has committed is reached.
+async fn committed_elsewhere(stream: &Stream, position: Position) -> bool {
+    let membership = stream.progress.membership.load_full();
+    let Some(membership) = membership else { return false };
+    let committed = membership.0.committed().await.unwrap_or_default();
+    committed.iter().any(|(partition, next)| *partition == position.partition && *next > position.offset)
+}

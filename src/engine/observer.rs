@@ -1,0 +1,127 @@
+//! The beat that looks at what nobody reports: ends of the log, keys held, whether the log answers, tombstones due.
+//!
+//! Invariant: only reads, and forgets expired tombstones of partitions owned here, guarded by their position.
+//! Not here: acting on what is seen (`supervisor`).
+
+use super::{
+    news::{News, NewsKind},
+    progress::lock,
+    stream::Stream,
+    view,
+};
+use crate::{
+    clock,
+    document::Document,
+    metrics,
+    ports::{EntityId, StoreError},
+    record::Position,
+};
+use futures_util::FutureExt;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+const BEAT: Duration = Duration::from_secs(2);
+/// Tombstones forgotten at most in one beat of one stream.
+const FORGET_MAX: usize = 1_000;
+/// A call that looks at the log is given up after so long.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// Runs for ever; ends with the runtime.
+pub async fn run(streams: Vec<Arc<Stream>>) {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        if let Some(first) = streams.first() {
+            look_at_log(first).await;
+        }
+        for stream in &streams {
+            look(stream).await;
+        }
+    }
+}
+
+async fn look_at_log(stream: &Stream) {
+    let answer = tokio::time::timeout(LOOK_MAX, stream.shared.log.ping()).await;
+    stream.shared.log_health.set(match answer {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the log does not answer".into()),
+    });
+}
+
+async fn look(stream: &Arc<Stream>) {
+    let topic = &stream.spec.topic.name;
+    for (number, progress) in stream.progress.partitions_sorted() {
+        let bounds = tokio::time::timeout(LOOK_MAX, stream.shared.log.bounds(topic, number)).await;
+        if let Ok(Ok((_, end))) = bounds {
+            progress.end.set(end);
+        }
+        publish(stream, number, &progress);
+    }
+    let held = stream.progress.partitions_sorted().iter().filter(|(_, p)| lock(&p.held).is_some()).count();
+    metrics::PARTITIONS_HELD.set(&stream.labels(), held as f64);
+    metrics::WAITERS.set(&[], stream.shared.waiters.len() as f64);
+    for (shard, writer) in stream.progress.writers.load().iter().enumerate() {
+        let labels = [("stream", stream.name().to_string()), ("shard", shard.to_string())];
+        metrics::MAILBOX_SLICES.set(&labels, f64::from(writer.queued.load(Ordering::Relaxed)));
+    }
+    count_keys(stream).await;
+    if let Err(error) = forget(stream).await {
+        tracing::debug!(stream = %stream.name(), %error, "tombstones are forgotten later");
+    }
+}
+
+fn publish(stream: &Stream, number: u32, progress: &super::progress::PartitionProgress) {
+    let labels = [("stream", stream.name().to_string()), ("partition", number.to_string())];
+    metrics::LAG.set(&labels, progress.lag() as f64);
+    let oldest = progress.oldest_ms.load(Ordering::Relaxed);
+    let age_ms = if oldest == 0 { 0 } else { clock::now_ms() - oldest };
+    metrics::OLDEST_SECONDS.set(&labels, age_ms as f64 / 1000.0);
+}
+
+async fn count_keys(stream: &Arc<Stream>) {
+    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    let counted = stream.try_store(async move { store.count(&name).await }.boxed()).await;
+    if let Ok(keys) = counted {
+        stream.progress.keys.store(keys, Ordering::Relaxed);
+    }
+}
+
+/// Forgets expired tombstones whose partition is ours (semantics 6).
+async fn forget(stream: &Arc<Stream>) -> Result<(), StoreError> {
+    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    let now = clock::now_ms();
+    let expired = async move { store.expired(&name, now, FORGET_MAX).await };
+    let due: Vec<Document> = stream
+        .try_store(expired.boxed())
+        .await?
+        .into_iter()
+        .filter(|document| stream.progress.owned.has(document.position.partition))
+        .collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<(EntityId, Position)> =
+        due.iter().map(|d| (EntityId { key: d.key.clone(), partial: d.partial }, d.position)).collect();
+    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    stream.try_store(async move { store.forget(&name, ids).await }.boxed()).await?;
+    for document in &due {
+        stream.view.forget(&document.key);
+    }
+    stream.shared.news.offer(due.iter().filter_map(|document| forgotten(stream, document)));
+    Ok(())
+}
+
+fn forgotten(stream: &Stream, document: &Document) -> Option<News> {
+    Some(News {
+        stream: stream.name().clone(),
+        partition: document.position.partition,
+        shown: view::shown(std::slice::from_ref(document))?,
+        covers: 0,
+        rooms: Vec::new(),
+        kind: NewsKind::Forgotten,
+    })
+}
