@@ -166,6 +166,12 @@ impl Slice {
         Slice { partition, epoch, ..Slice::default() }
     }
 
+    /// An empty slice with room for what is expected, so that a long run of slices of one size grows no buffer.
+    pub fn with_capacity(epoch: u32, partition: u32, records: usize, bytes: usize) -> Self {
+        let bytes = Vec::with_capacity(bytes);
+        Slice { partition, epoch, bytes, records: Vec::with_capacity(records) }
+    }
+
     /// Copies one record to the end. The caller keeps a slice under 4 GiB (`slice_bytes_max` is far below).
     pub fn push<'h>(
         &mut self,

@@ -3,6 +3,7 @@
 //! Invariant: each passes the behaviour suite of its port (`tests::contract`); the null store alone does not, by intent.
 
 pub mod group;
+pub mod kafka;
 pub mod memory;
 pub mod mongo;
 pub mod null;

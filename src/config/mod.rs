@@ -106,6 +106,12 @@ pub struct Kafka {
     pub delivery_timeout_ms: u64,
     /// Linger of our own producer.
     pub linger_ms: u64,
+    /// Bytes of records our own producer may hold that are not acknowledged; beyond it appends are refused for now.
+    pub produce_bytes_max: usize,
+    /// Questions to the brokers (topics, offsets) that have not answered in this time have failed.
+    pub call_timeout_ms: u64,
+    /// Leaving a group, once its partitions are given back, takes at most so long.
+    pub leave_timeout_ms: u64,
     /// Start waits so long for brokers before it gives up (exit 69).
     pub start_timeout_ms: u64,
     /// plaintext, ssl, sasl_plaintext, sasl_ssl.

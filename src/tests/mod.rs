@@ -4,5 +4,6 @@
 
 mod cli;
 pub mod contract;
+mod kafka;
 #[allow(unused)]
 mod services;
