@@ -3,7 +3,7 @@
 //! Invariant: a name that passes here is legal in the log, in the store, in a room and in a URL, unescaped.
 
 /// Names of streams that collections and rooms of the engine's own have.
-const RESERVED: [&str; 4] = ["streams", "system", "timers", "statecast"];
+const RESERVED: [&str; 5] = ["marks", "statecast", "streams", "system", "timers"];
 /// Kafka's own bound.
 const TOPIC_BYTES_MAX: usize = 249;
 /// What dead letters' topics end with.

@@ -54,6 +54,15 @@ pub fn credentials(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{before}{MASK}{}", credentials(after)))
 }
 
+/// Scheme and hosts of a URL, without user, password, path and options, all of which may hold secrets.
+pub fn hosts(url: &str) -> String {
+    let masked = credentials(url);
+    let (scheme, rest) = masked.split_once("://").unwrap_or(("", &masked));
+    let hosts = rest.strip_prefix(MASK).and_then(|rest| rest.strip_prefix('@')).unwrap_or(rest);
+    let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
+    if scheme.is_empty() { hosts.into() } else { format!("{scheme}://{hosts}") }
+}
+
 /// Where the user and password of the first URL that has them stand.
 fn user_info(text: &str) -> Option<(usize, usize)> {
     let mut from = 0;
@@ -87,6 +96,13 @@ mod tests {
         ] {
             assert_eq!(credentials(text), masked);
         }
+    }
+
+    #[test]
+    fn hosts_are_all_that_is_left() {
+        assert_eq!(hosts("mongodb://u:p@h1,h2:1/db?x=secret"), "mongodb://h1,h2:1");
+        assert_eq!(hosts("mongodb+srv://cluster.example/?x=1"), "mongodb+srv://cluster.example");
+        assert_eq!(hosts("mongodb://h"), "mongodb://h");
     }
 
     #[test]

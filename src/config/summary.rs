@@ -40,9 +40,7 @@ fn store(config: &Config) -> String {
     match config.store.kind {
         StoreKind::Embedded => format!("embedded in {}", config.embedded.data_dir.display()),
         StoreKind::Mongodb => {
-            let uri = redact::credentials(&config.mongodb.uri.0);
-            // Options may hold secrets too.
-            let hosts = uri.split(['/', '?']).take(3).collect::<Vec<_>>().join("/");
+            let hosts = redact::hosts(&config.mongodb.uri.0);
             format!("mongodb, database {} at {hosts}", config.mongodb.database)
         }
         StoreKind::Memory => "in memory, lost with the process".into(),

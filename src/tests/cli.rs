@@ -295,7 +295,7 @@ configuration is good
 public   http://127.0.0.1:8080
 admin    http://127.0.0.1:9090
 log      kafka at b1:9092,b2:9092
-store    mongodb, database statecast at mongodb://***@db1,db2:27018
+store    mongodb, database statecast at mongodb://db1,db2:27018
 streams  kv, orders
 memory   64 MiB of 96 MiB promised to buffers and caches
 

@@ -1,48 +1,13 @@
-//! Puts the parts together and runs them until told to stop.
+//! The two ports of this process.
 //!
-//! Invariant: whatever cannot be had ends in a `Fault` that says in one sentence what, and by its exit who has to act.
-//! Not here: what any part does.
+//! Invariant: both are open before anybody is told where, and none is answered on before the engine runs.
 
-use crate::{
-    cli::Exit,
-    config::{Config, Server, streams},
-    telemetry,
-};
+use super::Fault;
+use crate::{cli::Exit, config::Server};
 use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener},
 };
-
-/// Why the process cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct Fault {
-    pub exit: Exit,
-    /// A sentence without its full stop. May hold words of libraries: mask secrets before it is printed.
-    pub why: String,
-}
-
-impl Fault {
-    pub fn new(exit: Exit, why: impl Into<String>) -> Self {
-        Fault { exit, why: why.into() }
-    }
-}
-
-/// Serves until told to stop. Opens, in this order: logging, ports, log and store, engine.
-pub fn run(config: Config) -> Result<(), Fault> {
-    let _logging =
-        telemetry::start(&config.telemetry).map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
-    let listeners = Listeners::open(&config.server)?;
-    // Who reads our output may be gone; that is no reason not to serve.
-    let _ = listeners.announce(io::stdout());
-    Err(Fault::new(Exit::Internal, "this build has no engine"))
-}
-
-/// Creates the topics that the enabled streams need; says which those are.
-pub fn apply_topics(config: &Config) -> Result<String, Fault> {
-    let topics = streams::topics(config);
-    Err(Fault::new(Exit::Internal, format!("this build has no log to create {} topics in", topics.len())))
-}
 
 /// The open ports. Nobody is answered yet; who connects waits in the queue of the system.
 #[derive(Debug)]

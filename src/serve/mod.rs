@@ -1,0 +1,105 @@
+//! Puts the parts together and runs them until told to stop.
+//!
+//! Invariant: whatever cannot be had ends in a `Fault` that says in one sentence what, and by its exit who has to act.
+//! Not here: what any part does.
+
+mod listeners;
+mod start;
+
+pub use listeners::Listeners;
+pub use start::{Ports, log, ports, topics};
+
+use crate::{
+    cli::Exit,
+    config::{Config, streams},
+    ports::TopicSpec,
+    telemetry,
+};
+use std::{fmt::Write as _, io};
+use tokio::runtime::Runtime;
+
+/// Why the process cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Fault {
+    pub exit: Exit,
+    /// A sentence without its full stop. May hold words of libraries: mask secrets before it is printed.
+    pub why: String,
+}
+
+impl Fault {
+    pub fn new(exit: Exit, why: impl Into<String>) -> Self {
+        Fault { exit, why: why.into() }
+    }
+}
+
+/// Serves until told to stop. Opens, in this order: logging, ports, log and store, topics, engine.
+pub fn run(config: Config) -> Result<(), Fault> {
+    let _logging = start_logging(&config)?;
+    let listeners = Listeners::open(&config.server)?;
+    // Who reads our output may be gone; that is no reason not to serve.
+    let _ = listeners.announce(io::stdout());
+    runtime()?.block_on(async {
+        let ports = ports(&config).await?;
+        topics(&config, &*ports.log, &streams::topics(&config)).await?;
+        Err(Fault::new(Exit::Internal, "this build has no engine"))
+    })
+}
+
+/// Creates the topics that the enabled streams need; says which those are and how they stand.
+pub fn apply_topics(config: &Config) -> Result<String, Fault> {
+    let _logging = start_logging(config)?;
+    let wanted = streams::topics(config);
+    runtime()?.block_on(async {
+        let log = log(config).await?;
+        let before = start::partitions(config, &*log, &wanted).await?;
+        start::create(config, &*log, &wanted).await?;
+        let after = start::partitions(config, &*log, &wanted).await?;
+        let standing = wanted.iter().zip(before).zip(after);
+        Ok(standing.fold(String::new(), |mut out, ((topic, before), after)| {
+            let _ = writeln!(out, "{}", told(topic, before, after));
+            out
+        }))
+    })
+}
+
+/// One topic before and after.
+fn told(topic: &TopicSpec, before: Option<u32>, after: Option<u32>) -> String {
+    let TopicSpec { name, partitions, .. } = topic;
+    match (before, after) {
+        (_, None) => format!("{name}: not there"),
+        (None, Some(now)) => format!("{name}: created, {now} partitions, kept {}", kept(topic)),
+        (Some(_), Some(now)) if now == *partitions => format!("{name}: as it was, {now} partitions"),
+        (Some(_), Some(now)) => {
+            format!("{name}: as it was, {now} partitions though {partitions} are configured")
+        }
+    }
+}
+
+fn kept(topic: &TopicSpec) -> String {
+    topic.retention.map_or("for ever".into(), |retention| format!("{} s", retention.as_secs()))
+}
+
+fn start_logging(config: &Config) -> Result<telemetry::Logging, Fault> {
+    telemetry::start(&config.telemetry).map_err(|error| Fault::new(Exit::Internal, error.to_string()))
+}
+
+fn runtime() -> Result<Runtime, Fault> {
+    Runtime::new().map_err(|error| Fault::new(Exit::Internal, format!("no threads can be started: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn each_topic_is_told_as_it_stands() {
+        let topic = |retention| TopicSpec { name: "kv".into(), partitions: 4, retention, replication: -1 };
+        let hour = topic(Some(Duration::from_secs(3600)));
+        assert_eq!(told(&topic(None), None, Some(4)), "kv: created, 4 partitions, kept for ever");
+        assert_eq!(told(&hour, None, Some(4)), "kv: created, 4 partitions, kept 3600 s");
+        assert_eq!(told(&hour, Some(4), Some(4)), "kv: as it was, 4 partitions");
+        assert_eq!(told(&hour, Some(2), Some(2)), "kv: as it was, 2 partitions though 4 are configured");
+    }
+}
