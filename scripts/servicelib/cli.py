@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     for name, act, text in (("up", up, "start services and leave them running"),
                             ("run", run_command, "start services, run what follows --, remove them whatever happens")):
         one = add(commands, name, act, text)
-        one.add_argument("services", nargs="*", metavar="kafka|mongodb|redis|chromium", help="what is needed; chromium is only looked for")
+        one.add_argument("services", nargs="*", metavar="kafka|mongodb|redis|chromium",
+                         help="what is needed; chromium is only looked for")
         one.add_argument("--brokers", type=int, choices=(1, 3), default=1)
         if name == "run":
             one.add_argument("--keep-logs", type=Path, metavar="DIR", help="copy the services' logs there at the end")
@@ -53,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add(commands, "env", env, "the variables tests read, for eval")
     add(commands, "fetch", fetch, "only download, for use offline later")
     for name, number in (("kill", "KILL"), ("stop", "STOP"), ("cont", "CONT"), ("restart", "TERM")):
-        one = add(commands, name, send, f"send {number} to a service" + (" and start it again on its ports and data" if name == "restart" else ""))
+        text = f"send {number} to a service" + (", then start it on its ports and data" if name == "restart" else "")
+        one = add(commands, name, send, text)
         one.add_argument("service", help="kafka, kafka-2, mongodb, redis")
         one.add_argument("--signal", default=number, help="another signal, by name")
         one.set_defaults(name=name)
@@ -88,6 +90,8 @@ def up(options) -> None:
     # Not inside another run's folder, even when called from within one: it would be removed with that run.
     place = (options.dir or cache_dir() / "up").resolve()
     place.mkdir(parents=True, exist_ok=True)
+    if any(place.iterdir()) and not (place / "state.json").exists():
+        raise Failure(f"{place} holds something else, and `down` would remove it; name an empty folder")
     nodes.start_kinds(place, kinds(options) or ["kafka", "mongodb"], options.brokers, with_parent=False)
     print_env(place)
 
@@ -114,7 +118,8 @@ def status(options) -> None:
     for name, entry in state.load(place)["services"].items():
         condition = processes.run_state(entry["pid"], entry["started"])
         memory = processes.resident_mib(entry["pid"]) if condition != "dead" else 0
-        print(f"{name:9} {condition:8} pid {entry['pid']:<8} 127.0.0.1:{entry['ports']['client']:<6} {memory:5} MiB  {entry['log']}")
+        address = f"127.0.0.1:{entry['ports']['client']}"
+        print(f"{name:9} {condition:8} pid {entry['pid']:<8} {address:16} {memory:5} MiB  {entry['log']}")
 
 
 def print_env(place: Path) -> None:
