@@ -6,45 +6,49 @@ pub mod kv;
 
 use crate::{
     app::App,
-    config::{self, Config},
+    config::{Config, Stream, streams::Wanted},
     engine::{api::Kind, fold::Fold, stream::StreamSpec},
     ports::TopicSpec,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-/// Every stream of this process, in the order they are shown: the built-in ones that are enabled, then declared ones.
-pub fn register(config: &Config) -> Vec<StreamSpec> {
-    let mut specs = Vec::new();
-    if let Some(settings) = enabled(config, "kv") {
-        specs.push(spec(config, "kv", &settings, "kv", Kind::Latest, kv::Kv));
-    }
-    specs
+/// A stream that is there without being configured, with the settings it has then.
+pub struct BuiltIn {
+    pub stream: &'static str,
+    pub settings: fn() -> Stream,
+    spec: fn(&Config, Wanted) -> StreamSpec,
 }
 
-/// Names that belong to built-in streams.
-pub const BUILT_IN: &[&str] = &["kv"];
+/// The built-in streams, in the order they are shown.
+pub const BUILT_IN: &[BuiltIn] = &[BuiltIn {
+    stream: "kv",
+    settings: Stream::default,
+    spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, kv::Kv),
+}];
 
-fn enabled(config: &Config, stream: &str) -> Option<config::Stream> {
-    let settings = config.streams.get(stream).cloned().unwrap_or_default();
-    settings.enabled.then_some(settings)
+/// Every enabled stream of this process.
+pub fn register(config: &Config) -> Vec<StreamSpec> {
+    let spec = |wanted: Wanted| {
+        let built_in = BUILT_IN.iter().find(|built_in| built_in.stream == wanted.name)?;
+        Some((built_in.spec)(config, wanted))
+    };
+    crate::config::streams::enabled(config).into_iter().filter_map(spec).collect()
 }
 
 /// A stream whose entities are keyed by the record's key.
-fn spec<A: App>(
-    config: &Config,
-    name: &str,
-    settings: &config::Stream,
-    app_name: &str,
-    kind: Kind,
-    app: A,
-) -> StreamSpec {
+fn keyed<A: App>(config: &Config, wanted: Wanted, app_name: &str, kind: Kind, app: A) -> StreamSpec {
     let app = Arc::new(app);
     StreamSpec {
-        name: name.into(),
+        name: wanted.name.into(),
         kind,
         app: Some(app_name.to_owned()),
-        topic: topic(config, name, settings),
-        group: group(config, name, settings),
+        topic: TopicSpec {
+            name: wanted.topic,
+            partitions: wanted.partitions,
+            retention: wanted.retention,
+            replication: config.kafka.replication,
+        },
+        group: wanted.group,
         by_partition: false,
         rows: Vec::new(),
         has_row_ids: false,
@@ -53,32 +57,4 @@ fn spec<A: App>(
         merge: None,
         fold: Box::new(move |settings| Box::new(Fold::new(app.clone(), settings))),
     }
-}
-
-fn topic(config: &Config, name: &str, settings: &config::Stream) -> TopicSpec {
-    TopicSpec {
-        name: if settings.topic.is_empty() { name.to_owned() } else { settings.topic.clone() },
-        partitions: settings.partitions,
-        retention: (settings.retention_s > 0).then(|| Duration::from_secs(settings.retention_s)),
-        replication: config.kafka.replication,
-    }
-}
-
-fn group(config: &Config, name: &str, settings: &config::Stream) -> String {
-    if settings.group.is_empty() {
-        format!("{}-{name}", config.kafka.group_prefix)
-    } else {
-        settings.group.clone()
-    }
-}
-
-/// Every topic the streams need: their own and the one of their dead letters.
-pub fn topics(specs: &[StreamSpec]) -> Vec<TopicSpec> {
-    specs
-        .iter()
-        .flat_map(|spec| {
-            let name = crate::engine::dead_letter::topic_of(&spec.topic.name);
-            [spec.topic.clone(), TopicSpec { name, retention: None, ..spec.topic.clone() }]
-        })
-        .collect()
 }

@@ -3,11 +3,8 @@
 //! Invariant: what serves a stream and what creates its topics read the same list.
 
 use super::{Config, Stream, names::DEAD_LETTER_SUFFIX};
-use crate::ports::TopicSpec;
+use crate::{apps::BUILT_IN, ports::TopicSpec};
 use std::{collections::BTreeMap, time::Duration};
-
-/// Streams that are there without being configured.
-const BUILT_IN: [&str; 1] = ["kv"];
 
 /// A stream with nothing left to default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +19,7 @@ pub struct Wanted {
 
 /// Every enabled stream, in the order of names.
 pub fn enabled(config: &Config) -> Vec<Wanted> {
-    let built_in = BUILT_IN.into_iter().map(|name| (name.to_owned(), Stream::default()));
+    let built_in = BUILT_IN.iter().map(|built_in| (built_in.stream.to_owned(), (built_in.settings)()));
     let mut streams: BTreeMap<_, _> = built_in.collect();
     streams.extend(config.streams.clone());
     let streams = streams.into_iter().filter(|(_, stream)| stream.enabled);

@@ -5,5 +5,6 @@
 mod cli;
 pub mod contract;
 mod kafka;
+mod engine;
 #[allow(unused)]
 mod services;
