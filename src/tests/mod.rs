@@ -4,7 +4,7 @@
 
 mod cli;
 pub mod contract;
-mod kafka;
 mod engine;
+mod kafka;
 #[allow(unused)]
 mod services;
