@@ -7,11 +7,13 @@ import './css/furniture.css'
 import './css/parts.css'
 import './css/streams.css'
 import './css/viewer.css'
+import './css/stream.css'
 import '@preact/signals'
 import { render, type JSX } from 'preact'
 import { startCatalog } from './live/catalog'
 import { refresh } from './live/status'
 import { Frame, startChrome } from './parts/chrome'
+import { Stream } from './pages/stream'
 import { Streams } from './pages/streams'
 import { Viewer } from './pages/viewer'
 import { route, startRouter } from './router'
@@ -21,6 +23,7 @@ function Page(): JSX.Element {
   switch (page) {
     case 'streams': return <Streams />
     case 'viewer': return <Viewer key={`${stream}/${key}`} stream={stream} name={key} />
+    case 'stream': return <Stream key={stream} stream={stream} />
     default: return (
       <main id="main" tabIndex={-1}>
         <h1>No page here</h1>

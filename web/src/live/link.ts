@@ -46,6 +46,12 @@ export class Link {
       open = { room: newRoom(name, o.since ?? null), listeners: new Set(), own: 0, leaving: null }
       this.rooms.set(name, open)
       this.want(name)
+    } else if (open.room.phase === 'live' && open.room.kind === 'entity' && !open.room.entity && open.room.held !== null) {
+      // The room was asked with a position, so its value was never told; only a newcomer without one needs it.
+      if (o.since === undefined) {
+        open.room.knows = false
+        this.want(name)
+      }
     } else if (open.room.phase === 'live' && open.room.kind !== 'stream') {
       const { entity, held } = open.room
       queueMicrotask(() => guard(() => listener({ type: 'snapshot', entity, items: null, position: held })))

@@ -118,11 +118,11 @@ export function Strip(): JSX.Element {
     <footer class="strip" aria-label="Connection">
       {say ? <span class="strip-say">{say}</span> : (
         <span class="strip-facts">
-          <span><b>{s.transport}</b></span>
+          <span><b class="w9">{s.transport}</b></span>
           {polling.value
             ? <span>answered in <b class="w5">{s.answered_ms === null ? '' : `${int(s.answered_ms)} ms`}</b></span>
             : <>
-              <span>heartbeat <b class="w8">{s.beat_s === null ? 'none yet' : `${s.beat_s} s`}</b></span>
+              <span>heartbeat <b class="w4">{s.beat_s === null ? '\u2013' : `${s.beat_s} s`}</b></span>
               <span>in <b class="w4">{int(s.per_s)}</b>/s</span>
             </>}
           <span class="wide">paints <b class="w2">{s.paints_s}</b>/s</span>
