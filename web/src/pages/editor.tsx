@@ -68,8 +68,8 @@ export function Editor({ stream, name, entity, onClose, onStored }: { stream: st
         <div class="edit-say">{problem ? <ProblemText problem={problem} /> : wrong ? <span class="problem">{wrong}</span> : null}</div>
         <div class="acts">
           {newer
-            ? <button class="btn first" type="button" disabled={pending} onClick={() => { setBase(newer); setNewer(null); setProblem(null) }}>Keep mine, on version {int(newer.version)}</button>
-            : <button class="btn first" type="submit" disabled={pending || !text.trim() || !key || !!wrong}>{pending ? 'Waiting for the store' : 'Save'}</button>}
+            ? <button key="keep" class="btn first" type="button" disabled={pending} onClick={() => { setBase(newer); setNewer(null); setProblem(null) }}>Keep mine, on version {int(newer.version)}</button>
+            : <button key="save" class="btn first" type="submit" disabled={pending || !text.trim() || !key || !!wrong}>{pending ? 'Waiting for the store' : 'Save'}</button>}
           {newer && <button class="btn" type="button" onClick={() => { setText(JSON.stringify(newer.value as Json, null, 2)); setBase(newer); setNewer(null); setProblem(null) }}>Take the stored one</button>}
           <button class="btn plain" type="button" onClick={onClose}>Cancel</button>
           <span class="note">Ctrl Enter saves</span>

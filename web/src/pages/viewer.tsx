@@ -154,7 +154,7 @@ function ThisView({ room }: { room: string }): JSX.Element {
       <div class="head"><h2 id="h-conn">This view</h2></div>
       <dl class="facts">
         <div><dt>Room</dt><dd title={room}>{room}</dd></div>
-        <div><dt>State</dt><dd class="say">{state}</dd></div>
+        <div><dt>State</dt><dd class="say" key={state}>{state}</dd></div>
         <div><dt>Position held</dt><dd>{r?.held ?? 'none'}</dd></div>
         <div><dt>Confirmed by heartbeat</dt><dd>{r && r.beat_at && !r.behind_since ? ago(r.beat_at) : r?.behind_since ? 'the server is ahead' : 'not yet'}</dd></div>
         <div><dt>Reconnects, resyncs</dt><dd>{int(r?.reconnects ?? 0)}, {int(r?.resyncs ?? 0)}</dd></div>

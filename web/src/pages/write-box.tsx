@@ -1,6 +1,6 @@
 // A box to write a value and watch it travel: accepted by the log, confirmed by the store, seen
 // live, each with the time since the key was pressed. Invariant: each station lights only by its own
-// evidence (the 202, a read at that position, the room's change); nothing is assumed.
+// evidence (the 202, a read at that position, the room's change, which follows the store).
 import type { JSX } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ProblemError, put, readAt } from '../api'
@@ -39,7 +39,8 @@ export function WriteBox(): JSX.Element {
     let sent = 0
     const look = (): void => {
       const hit = t.position && !t.seen ? events.find((x) => x.position === t.position || (t.version > 0 && x.version >= t.version)) : undefined
-      if (hit) Object.assign(t, { seen: hit.at - sent, version: t.version || hit.version, skipped: hit.skipped })
+      // News leaves only after the store confirmed, so what is seen was stored by then.
+      if (hit) Object.assign(t, { seen: hit.at - sent, stored: Math.min(t.stored || Infinity, hit.at - sent), version: t.version || hit.version, skipped: hit.skipped })
       setTravel({ ...t })
     }
     const joined = new Promise<void>((done) => {
@@ -58,7 +59,7 @@ export function WriteBox(): JSX.Element {
       Object.assign(t, { position, accepted: performance.now() - sent })
       look()
       const entity = await readAt(STREAM, to, position)
-      Object.assign(t, { stored: performance.now() - sent, version: t.version || entity.version })
+      Object.assign(t, { stored: t.stored || performance.now() - sent, version: t.version || entity.version })
       look()
     } catch (x) {
       t.problem = (x as ProblemError).problem ?? { title: String(x) }
