@@ -8,11 +8,15 @@ import './css/parts.css'
 import './css/streams.css'
 import './css/viewer.css'
 import './css/stream.css'
+import './css/pipeline.css'
+import './css/dlq.css'
 import '@preact/signals'
 import { render, type JSX } from 'preact'
 import { startCatalog } from './live/catalog'
 import { refresh } from './live/status'
 import { Frame, startChrome } from './parts/chrome'
+import { DeadLetters } from './pages/dlq'
+import { Pipeline } from './pages/pipeline'
 import { Stream } from './pages/stream'
 import { Streams } from './pages/streams'
 import { Viewer } from './pages/viewer'
@@ -24,6 +28,8 @@ function Page(): JSX.Element {
     case 'streams': return <Streams />
     case 'viewer': return <Viewer key={`${stream}/${key}`} stream={stream} name={key} />
     case 'stream': return <Stream key={stream} stream={stream} />
+    case 'pipeline': return <Pipeline />
+    case 'dlq': return <DeadLetters />
     default: return (
       <main id="main" tabIndex={-1}>
         <h1>No page here</h1>

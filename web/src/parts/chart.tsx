@@ -22,7 +22,7 @@ export interface ChartData {
 
 const REDRAW_MS = 500
 const SPARSE_MS = 5_000
-const FONT = '11px system-ui, sans-serif'
+const family = (): string => getComputedStyle(document.body).fontFamily
 
 type Colours = Record<'data' | 'data-2' | 'data-3' | 'line' | 'ink-3' | 'sync' | 'warn' | 'control', string>
 
@@ -56,8 +56,8 @@ export function Chart({ data, height, label, right = 56, zero = false, fit = 0 }
       scales: { x: { time: false, range: () => [d.from, d.to] }, y: { range: () => domain.current ?? [0, 1] } },
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
       axes: [
-        { stroke: () => c['ink-3'], font: FONT, size: 24, gap: 4, space: 76, grid: { show: false }, ticks: { stroke: () => c.control, size: 4, width: 1 }, incrs: [5e3, 15e3, 30e3, 60e3, 120e3, 180e3, 300e3, 600e3, 900e3], values: (_u, at, _a, _s, step) => at.map((t) => time(t, 0, t).slice(0, step < 60e3 ? 8 : 5)) },
-        { side: 1, stroke: () => c['ink-3'], font: FONT, size: 0, gap: 0, space: 40, splits: (u) => ticks(u.scales.y!.min!, u.scales.y!.max!), grid: { stroke: () => c.line, width: 1 }, ticks: { show: false }, values: () => [] }
+        { stroke: () => c['ink-3'], font: `11px ${family()}`, size: 24, gap: 4, space: 76, grid: { show: false }, ticks: { stroke: () => c.control, size: 4, width: 1 }, incrs: [5e3, 15e3, 30e3, 60e3, 120e3, 180e3, 300e3, 600e3, 900e3], values: (_u, at, _a, _s, step) => at.map((t) => time(t, 0, t).slice(0, step < 60e3 ? 8 : 5)) },
+        { side: 1, stroke: () => c['ink-3'], font: `11px ${family()}`, size: 0, gap: 0, space: 40, splits: (u) => ticks(u.scales.y!.min!, u.scales.y!.max!), grid: { stroke: () => c.line, width: 1 }, ticks: { show: false }, values: () => [] }
       ],
       hooks: { draw: [(u) => paint(u, d, c, right)], setCursor: [(u) => point(u, d, tip.current!)] }
     }, [[0, 1], [0, 1]], el)
@@ -114,7 +114,7 @@ function paint(u: uPlot, d: ChartData, c: Colours, right: number): void {
   const x = (t: number): number => u.valToPos(t, 'x', true)
   const y = (v: number): number => u.valToPos(v, 'y', true)
   ctx.save()
-  ctx.font = `${11 * k}px system-ui, sans-serif`
+  ctx.font = `${11 * k}px ${family()}`
   ctx.textBaseline = 'middle'
   ctx.fillStyle = c['ink-3']
   const tagged = d.series.some((s) => s.tag)
@@ -174,7 +174,7 @@ function line(ctx: CanvasRenderingContext2D, s: Series, d: ChartData, colour: st
   if (d.holds && end.t > last.t) draw({ ...last, t: Math.max(last.t, d.from) }, end, false)
   dot(end, 3)
   if (s.tag) {
-    ctx.font = `600 ${12 * k}px system-ui, sans-serif`
+    ctx.font = `600 ${12 * k}px ${family()}`
     ctx.fillText(s.tag, x(end.t) + 9 * k, y(end.v))
   }
 }

@@ -5,7 +5,7 @@ import type { JSX } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { age, int } from '../fmt'
 import { startKeys, useKeys } from '../keys'
-import { catalog, nav } from '../live/catalog'
+import { catalog, catalogProblem, nav } from '../live/catalog'
 import { link } from '../live/link'
 import { announced, heardMs, polling, said, strip } from '../live/status'
 import { pausedAt, togglePause } from '../paint'
@@ -61,6 +61,7 @@ export function Top(): JSX.Element {
   const { page } = route.value
   const here = page === 'viewer' || page === 'stream' ? 'streams' : page
   const { pages, admin } = nav()
+  const ready = catalog.value !== null || catalogProblem.value !== '' // all at once, so that none is pushed aside
   const jump = (id: string) => (): void => {
     const to = [...pages, ...admin].find((p) => p.id === id)
     if (to) go(to.href)
@@ -74,15 +75,15 @@ export function Top(): JSX.Element {
   useEffect(() => {
     const current = bar.current?.querySelector<HTMLElement>('[aria-current]')
     if (current && bar.current) bar.current.scrollLeft = current.offsetLeft - 16
-  }, [here, pages.length, admin.length])
+  }, [here, ready, pages.length, admin.length])
   const item = (p: { id: string; name: string; href: string }): JSX.Element => <a key={p.id} href={p.href} aria-current={p.id === here ? 'page' : undefined}>{p.name}</a>
   return (
     <header class="top">
       <a class="brand" href={pages[0]?.href ?? '/'} aria-label="Statecast, streams"><Mark /><span>Statecast</span></a>
       <nav aria-label="Pages" ref={bar}>
-        {pages.map(item)}
-        {pages.length > 0 && admin.length > 0 && <span class="nav-rule" title="Served on the admin listener" />}
-        {admin.map(item)}
+        {ready && pages.map(item)}
+        {ready && pages.length > 0 && admin.length > 0 && <span class="nav-rule" title="Served on the admin listener" />}
+        {ready && admin.map(item)}
       </nav>
       <form class="goto" role="search" onSubmit={(e) => { e.preventDefault(); goTo(box.current!.value); box.current!.value = ''; box.current!.blur() }}>
         <input ref={box} type="search" placeholder="Go to stream or key" aria-label="Go to stream or key" autocomplete="off" spellcheck={false} />
@@ -117,7 +118,7 @@ export function Strip(): JSX.Element {
   return (
     <footer class="strip" aria-label="Connection">
       {say ? <span class="strip-say">{say}</span> : (
-        <span class="strip-facts">
+        <span class="strip-facts" key={polling.value ? 'polled' : 'live'}>
           <span><b class="w9">{s.transport}</b></span>
           {polling.value
             ? <span>answered in <b class="w5">{s.answered_ms === null ? '' : `${int(s.answered_ms)} ms`}</b></span>
