@@ -10,11 +10,13 @@ import './css/viewer.css'
 import './css/stream.css'
 import './css/pipeline.css'
 import './css/dlq.css'
+import './css/agents.css'
 import '@preact/signals'
 import { render, type JSX } from 'preact'
 import { startCatalog } from './live/catalog'
 import { refresh } from './live/status'
 import { Frame, startChrome } from './parts/chrome'
+import { Agents } from './pages/agents'
 import { DeadLetters } from './pages/dlq'
 import { Pipeline } from './pages/pipeline'
 import { Stream } from './pages/stream'
@@ -30,6 +32,7 @@ function Page(): JSX.Element {
     case 'stream': return <Stream key={stream} stream={stream} />
     case 'pipeline': return <Pipeline />
     case 'dlq': return <DeadLetters />
+    case 'agents': return <Agents />
     default: return (
       <main id="main" tabIndex={-1}>
         <h1>No page here</h1>

@@ -40,6 +40,8 @@ export interface RoomAck {
   next?: string | null
   stale_s?: number
   feed?: string
+  /** The entity did not fit into the answer and is the first change. */
+  follows?: boolean
   at?: string
 }
 

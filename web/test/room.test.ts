@@ -73,6 +73,12 @@ describe('a key', () => {
     expect(resynced(room, { room: 'kv/a', reason: 'forgotten', entity: null, position: null }, 5)).toMatchObject({ type: 'resync', entity: null })
     expect(changed(room, change(1, '0.0.12'))?.type).toBe('change')
   })
+  it('too large for the answer waits for its first change', () => {
+    const room = newRoom('kv/a')
+    ask(room)
+    expect(acked(room, { room: 'kv/a', entity: null, position: '0.0.7', follows: true }, 0).type).toBe('resumed')
+    expect(changed(room, change(7, '0.0.7'))?.type).toBe('change')
+  })
   it('read over HTTP first asks with that position', () => {
     const room = newRoom('kv/a', '0.3.1041')
     expect(ask(room)).toBe('0.3.1041')

@@ -183,13 +183,19 @@ export class Link {
 
   private onRefused(names: string[], problem: Problem): void {
     if (problem.retry_ms || problem.status === 503 || problem.status === 429) return this.again(names, problem.retry_ms ?? 2_000)
-    const named = new Set((problem.errors ?? []).map((e) => e.room ?? e.field ?? e.pointer ?? ''))
-    const bad = names.filter((n) => named.has(n) || [...named].some((f) => f.endsWith(`/${n}`)))
-    for (const name of bad.length > 0 ? bad : names) {
+    // One bad room refuses the call: it is named, or counted, or found by asking for each alone.
+    const named = (problem.errors ?? []).flatMap((e) => [e.room, e.field, e.pointer]).filter((f): f is string => !!f)
+    const counted = named.map((f) => names[Number(/rooms?[[/.](\d+)/.exec(f)?.[1] ?? -1)])
+    const bad = names.length === 1 ? names : names.filter((n) => named.includes(n) || counted.includes(n))
+    for (const name of bad) {
       const open = this.rooms.get(name)
       if (open) this.tell(open, refused(open.room, problem))
     }
-    if (bad.length > 0) for (const name of names) if (!bad.includes(name)) this.want(name)
+    for (const name of names) {
+      if (bad.includes(name)) continue
+      if (bad.length > 0) this.want(name)
+      else if (this.rooms.has(name)) this.subscribe([name])
+    }
   }
 
   private again(names: string[], after: number): void {

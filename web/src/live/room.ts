@@ -81,6 +81,10 @@ export function acked(room: Room, ack: RoomAck, now: number): RoomEvent {
     if (room.behind_since && ack.position === room.held) settle(room)
     return { type: 'resumed', away_ms: away }
   }
+  if (ack.follows) {
+    replace(room, null, null, null, ack.position ?? null)
+    return { type: 'resumed', away_ms: away }
+  }
   const position = ack.position ?? ack.entity?.position ?? null
   const changed = had && position !== room.held
   replace(room, ack.entity ?? null, ack.items ?? null, ack.next ?? null, position)

@@ -1,0 +1,178 @@
+// The agents' dashboard: figures, each agent over a day, routing times, the latest actions, who hands
+// to whom. Invariant: fixed slots that are rewritten; the pointer over the actions stops them; what
+// the server does not tell is left out. State: agents-model.ts.
+import type { JSX } from 'preact'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { call } from '../api'
+import { int, ms, plural, rate, time } from '../fmt'
+import { serverNow } from '../live/clock'
+import { link } from '../live/link'
+import { said } from '../live/status'
+import { usePaint } from '../paint'
+import { Age, Cell } from '../parts/cells'
+import { Chart, type ChartData } from '../parts/chart'
+import { AsOf } from '../parts/chrome'
+import { Glyph } from '../parts/glyph'
+import type { Json } from '../wire'
+import { AgentsModel, PARTS, URLS, type Action, type Agent, type Pair, type Performance } from './agents-model'
+
+const SLOTS = 19
+const ACTIVE_MS = 60_000
+const PAINT_MS = 500
+const SHAPES: Record<string, [string, string]> = { tool_call: ['ring', ''], decision: ['diamond', 't-data'], success: ['live', 't-live'], error: ['offline', 't-fault'] }
+
+export function Agents(): JSX.Element {
+  const model = useMemo(() => new AgentsModel(), [])
+  const rev = usePaint(() => model.drain(serverNow()), PAINT_MS)
+  useEffect(() => { document.title = 'Agents · Statecast' }, [])
+  useEffect(() => {
+    const abort = new AbortController()
+    for (const part of PARTS) void call<Json>('GET', URLS[part], { signal: abort.signal }).then(({ body }) => { if (!model.loaded.has(part)) model.put(part, body) }).catch(() => { if (!abort.signal.aborted) model.fail(part) })
+    const health = (): void => void call<{ eventsProcessed?: number }>('GET', '/api/intelligence/health', { signal: abort.signal, ok: [503] }).then(({ body }) => { model.events = body.eventsProcessed ?? null }).catch(() => undefined)
+    health()
+    const timer = setInterval(() => { if (!document.hidden) health() }, 10_000)
+    const leave = PARTS.map((part) => link.open(`agents:${part}`, model.hear(part)))
+    return () => { abort.abort(); clearInterval(timer); for (const l of leave) l() }
+  }, [])
+  const { agents, actions, performance: p } = model
+  const active = agents.filter((a) => serverNow() - Date.parse(a.last) < ACTIVE_MS).length
+  const { present } = said.value
+  if (!model.ready || !model.loaded.has('summary')) {
+    return (
+      <main id="main" tabIndex={-1}>
+        <h1>Agents<AsOf /></h1>
+        {model.failed.has('summary') ? <div class="blank err" role="alert"><h3>The agents do not answer</h3><p>Their figures come from the agents application of this server; it may not be configured. This page stays subscribed and shows them when they come.</p></div>
+          : <p class="lead" key="ask" aria-busy="true">Asking what the agents did.</p>}
+      </main>
+    )
+  }
+  return (
+    <main id="main" tabIndex={-1}>
+      <h1>Agents<AsOf /></h1>
+      <p class="lead"><strong>{plural(agents.length, 'agent')}, {int(active)} {present ? '' : 'then '}active in the last minute.</strong> Every figure is over the last 24 hours, sliding, and answered from memory.</p>
+      <Figures agents={agents} actions={actions} p={p} events={model.events} rev={rev} />
+      <div class="agents">
+        <section aria-labelledby="h-ag">
+          <div class="head"><h2 id="h-ag">Agents</h2><span class="note">ordered by requests when you opened the page</span></div>
+          <Table agents={agents} rev={rev} />
+          <div class="head times"><h2>Routing time</h2><span class="note">ms, since you opened this page</span></div>
+          <Times model={model} />
+        </section>
+        <Latest actions={actions} rev={rev} />
+      </div>
+      <div class="low">
+        <Matrix pairs={model.pairs} rev={rev} />
+        <section aria-labelledby="h-st"><div class="head"><h2 id="h-st">Trigger match</h2><span class="note">share of decisions</span></div><Shares all={p?.strategies ?? []} rev={rev} /></section>
+        <section aria-labelledby="h-mem"><div class="head"><h2 id="h-mem">Held in memory</h2></div>
+          <dl class="facts">
+            <div><dt>Events processed</dt><dd>{model.events === null ? '\u2013' : int(model.events)}</dd></div>
+            <div><dt>Latest actions held</dt><dd>{int(actions.length)}</dd></div>
+            <div><dt>Position</dt><dd title={link.room('agents:summary')?.held ?? ''}>{link.room('agents:summary')?.held ?? '\u2013'}</dd></div>
+          </dl></section>
+      </div>
+    </main>
+  )
+}
+
+function Figures({ agents, actions, p, events }: { agents: Agent[]; actions: Action[]; p: Performance | null; events: number | null; rev: number }): JSX.Element {
+  const span = actions.length > 1 ? (Date.parse(actions[0]!.at) - Date.parse(actions[actions.length - 1]!.at)) / 1000 : 0
+  const errors = actions.length ? (100 * actions.filter((a) => a.type === 'error').length) / actions.length : null
+  const dash = '\u2013'
+  return (
+    <dl class="figures">
+      <div><dt>Routing decisions</dt><dd>{agents.length ? int(agents.reduce((n, a) => n + a.requests, 0)) : dash}</dd><dd class="sub">{p?.per_min != null ? `${rate(p.per_min / 60)} /s now` : 'in 24 h'}</dd></div>
+      <div><dt>Events processed</dt><dd>{events === null ? dash : int(events)}</dd><dd class="sub">{span > 0 ? `${rate((actions.length - 1) / span)} actions/s now` : ''}</dd></div>
+      <div><dt>Routing time, p99</dt><dd>{p?.p99 != null ? ms(p.p99) : dash}<small>ms</small></dd><dd class="sub">{p?.p50 != null ? `p50 ${ms(p.p50)} ms` : ''}</dd></div>
+      <div><dt>Cache hits</dt><dd>{p?.cache != null ? (p.cache <= 1 ? p.cache * 100 : p.cache).toFixed(1) : dash}<small>%</small></dd><dd class="sub">{p?.candidates != null ? `${p.candidates.toFixed(1)} candidates a decision` : ''}</dd></div>
+      <div><dt>Errors</dt><dd>{errors === null ? dash : errors.toFixed(1)}<small>%</small></dd><dd class="sub">of the latest {int(actions.length)} actions</dd></div>
+    </dl>
+  )
+}
+
+function Table({ agents }: { agents: Agent[]; rev: number }): JSX.Element {
+  const most = Math.max(1, ...agents.map((a) => a.requests))
+  return (
+    <table class="t ag"><caption class="sr">Agents over the last 24 hours</caption>
+      <colgroup><col class="w-n" /><col class="w-r" /><col class="w-s" /><col class="w-m" /><col class="w-k" /><col class="w-l" /></colgroup>
+      <thead><tr><th scope="col">Agent</th><th scope="col" class="r">Requests</th><th scope="col" class="c-share">Share</th><th scope="col" class="r">Mean routing</th><th scope="col" class="r">Mean confidence</th><th scope="col" class="r">Last seen</th></tr></thead>
+      <tbody>
+        {agents.map((a) => (
+          <tr key={a.agent}>
+            <td class="name13">{a.agent}</td>
+            <td class="r"><Cell text={int(a.requests)} strong /></td>
+            <td class="c-share"><span class="share"><i style={{ width: `${(100 * a.requests) / most}%` }} /></span></td>
+            <td class="r">{a.routing_ms === null ? '' : `${ms(a.routing_ms)} ms`}</td>
+            <td class="r">{a.confidence !== null && <><span class="dotline" aria-hidden="true"><i style={{ left: `${Math.min(1, a.confidence) * 100}%` }} /></span> <span class="conf-n">{a.confidence.toFixed(3)}</span></>}</td>
+            <td class="r dim"><Age at={a.last} /></td>
+          </tr>
+        ))}
+        {agents.length === 0 && Array.from({ length: 5 }, (_, i) => <tr key={i}><td><i class="ghost w60" /></td><td /><td /><td /><td /><td /></tr>)}
+      </tbody>
+    </table>
+  )
+}
+
+function Times({ model }: { model: AgentsModel }): JSX.Element {
+  const opened = useMemo(() => serverNow(), [])
+  const data = (): ChartData => {
+    const to = serverNow()
+    const tag = (name: 'p50' | 'p90' | 'p99'): string => { const all = model.times[name]; return all.length ? `${name} ${Math.round(all[all.length - 1]!.v)}` : name }
+    return {
+      series: [
+        { color: 'data-3', points: model.times.p99, tag: tag('p99') }, { color: 'data-2', points: model.times.p90, tag: tag('p90') }, { color: 'data', points: model.times.p50, tag: tag('p50') }],
+      marks: [], from: Math.min(opened, to - 300_000) < to - 3_600_000 ? to - 3_600_000 : to - Math.max(300_000, to - opened), to, known: said.value.present ? to : said.value.as_of, holds: false
+    }
+  }
+  return <Chart data={data} height={164} right={64} zero label="routing time p50, p90, p99 since you opened this page" />
+}
+
+function Latest({ actions }: { actions: Action[]; rev: number }): JSX.Element {
+  const [over, setOver] = useState(false)
+  const held = useRef<Action[]>([])
+  if (!over) held.current = actions
+  return (
+    <section aria-labelledby="h-acts">
+      <div class="head"><h2 id="h-acts">Latest actions</h2><span class="note">{over ? 'paused' : ''}</span>
+        <div class="right legend">{Object.entries(SHAPES).map(([name, [shape, tone]]) => <span key={name}><span class={tone}><Glyph name={shape} /></span>{name.replace('_', ' ')}</span>)}</div></div>
+      <ol class="actions" onPointerEnter={(e) => { if (e.pointerType === 'mouse') setOver(true) }} onPointerLeave={() => setOver(false)}>
+        {Array.from({ length: SLOTS }, (_, i) => {
+          const a = held.current[i]
+          const [shape, tone] = SHAPES[a?.type ?? ''] ?? ['quiet', '']
+          return (
+            <li key={i}>
+              <span class="at">{a ? time(Date.parse(a.at), 1) : ''}</span>
+              <span class={tone} title={a?.type}>{a && <Glyph name={shape} />}</span>
+              <span class="who">{a?.agent}</span>
+              <span class={`nm ${a?.type === 'error' ? 't-fault' : ''}`}>{a?.name}</span>
+              <span class="took" key={a?.id}>{a?.ms != null ? `${int(a.ms)} ms` : ''}</span>
+            </li>
+          )
+        })}
+      </ol>
+    </section>
+  )
+}
+
+function Matrix({ pairs }: { pairs: Pair[]; rev: number }): JSX.Element {
+  const order = useRef<string[]>([])
+  for (const p of [...pairs].sort((a, b) => b.count - a.count)) for (const n of [p.from, p.to]) if (!order.current.includes(n) && order.current.length < 7) order.current.push(n)
+  const names = order.current
+  const most = Math.max(1, ...pairs.map((p) => p.count))
+  return (
+    <section aria-labelledby="h-tr"><div class="head"><h2 id="h-tr">Transformations</h2><span class="note">from row to column, 24 h</span></div>
+      {names.length === 0 ? <p class="quiet">None in the last 24 hours.</p> : (
+        <table class="matrix"><thead><tr><th><span class="sr">from</span></th>{names.map((n) => <th scope="col" key={n} title={n}>{n}</th>)}</tr></thead>
+          <tbody>{names.map((from) => <tr key={from}><th scope="row" title={from}>{from}</th>{names.map((to) => {
+            const n = pairs.find((p) => p.from === from && p.to === to)?.count ?? 0
+            return <td key={to} class={n ? '' : 'none'} style={{ '--h': n ? `${Math.round(6 + 38 * Math.sqrt(n / most))}%` : '0%' }}>{n ? int(n) : '\u00b7'}</td>
+          })}</tr>)}</tbody></table>
+      )}
+    </section>
+  )
+}
+
+function Shares({ all }: { all: [string, number][]; rev: number }): JSX.Element {
+  const sum = all.reduce((n, [, c]) => n + c, 0)
+  if (sum === 0) return <p class="quiet">No decision yet.</p>
+  return <div class="bars">{all.slice(0, 8).map(([name, n]) => <div key={name}><span class="quiet mono">{name}</span><span class="bar"><i style={{ width: `${(100 * n) / sum}%` }} /></span><span class="n">{Math.round((100 * n) / sum)} %</span></div>)}</div>
+}
