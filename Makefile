@@ -27,7 +27,7 @@ CLIENTS := $(if $(wildcard tests/browser/package.json),tests/browser/node_module
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
-        bench faults services-up services-down
+        build-tests bench faults services-up services-down
 
 help:
 	@echo 'make run              build and serve on the embedded log and store, and print where'
@@ -100,13 +100,16 @@ endif
 test-lint: $(WEB)
 	$(STEP) 'lints' cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
-# The binary first: tests that start it must not be the ones that wait for its build.
-test-rust: $(WEB) $(CLIENTS)
+# All targets in one command, and the binary with them. Built alone it would come without the features that tests add to
+# tokio and hyper, and half of the tree would be compiled a second time; what ships (`make build`) is that one.
+build-tests: $(WEB) $(CLIENTS)
 	$(STEP) 'build' cargo build $(CARGO_FLAGS) --all-targets
+
+test-rust: build-tests
 	$(STEP) 'tests on real services' $(SERVICES) run kafka mongodb redis chromium --keep-logs $(CACHE)/logs -- \
 	  cargo test $(CARGO_FLAGS) $(ARGS)
 
-test-browser: build $(CLIENTS)
+test-browser: build-tests
 ifneq ($(wildcard tests/browser/page.mjs),)
 	$(STEP) 'pages in Chromium' env STATECAST_BIN=$(BIN) $(SERVICES) run kafka mongodb chromium --keep-logs $(CACHE)/logs -- \
 	  node tests/browser/page.mjs
