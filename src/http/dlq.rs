@@ -24,7 +24,7 @@ use std::sync::Arc;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Counts by stream and reason, and how near each partition is to its limit
-#[utoipa::path(get, path = "/admin/dlq", tag = "dead letters",
+#[utoipa::path(get, path = "/admin/dlq", operation_id = "dead_letters_summary", tag = "dead letters",
     responses((status = 200, description = "The counts", body = Value)))]
 pub async fn summary(State(context): State<Context>, query: Query) -> Result<Response, Problem> {
     query.reader().finish()?;
@@ -33,7 +33,7 @@ pub async fn summary(State(context): State<Context>, query: Query) -> Result<Res
 }
 
 /// Dead letters of a stream, one page
-#[utoipa::path(get, path = "/admin/dlq/{stream}", tag = "dead letters", params(StreamPath, DeadLetterParams),
+#[utoipa::path(get, path = "/admin/dlq/{stream}", operation_id = "dead_letters_list", tag = "dead letters", params(StreamPath, DeadLetterParams),
     responses(
         (status = 200, description = "A page", body = Value),
         (status = 400, description = "A parameter is not understood", body = ProblemBody),
@@ -49,7 +49,7 @@ pub async fn list(State(context): State<Context>, target: Target, query: Query) 
 }
 
 /// One dead letter, with its bytes
-#[utoipa::path(get, path = "/admin/dlq/{stream}/{position}", tag = "dead letters", params(StreamPath, DeadLetterPath),
+#[utoipa::path(get, path = "/admin/dlq/{stream}/{position}", operation_id = "dead_letters_show", tag = "dead letters", params(StreamPath, DeadLetterPath),
     responses(
         (status = 200, description = "The record", body = Value),
         (status = 404, description = "No such dead letter", body = ProblemBody)
@@ -62,7 +62,7 @@ pub async fn show(State(context): State<Context>, target: Target, query: Query) 
 }
 
 /// Appends a dead letter again, with its origin
-#[utoipa::path(post, path = "/admin/dlq/{stream}/{position}/replay", tag = "dead letters",
+#[utoipa::path(post, path = "/admin/dlq/{stream}/{position}/replay", operation_id = "dead_letters_replay", tag = "dead letters",
     params(StreamPath, DeadLetterPath, ForceParams),
     responses(
         (status = 202, description = "Appended at this position", body = Value),
@@ -90,7 +90,7 @@ pub async fn replay(
 }
 
 /// Appends again what the filter finds
-#[utoipa::path(post, path = "/admin/dlq/{stream}/replay", tag = "dead letters",
+#[utoipa::path(post, path = "/admin/dlq/{stream}/replay", operation_id = "dead_letters_replay_all", tag = "dead letters",
     params(StreamPath, DeadLetterParams, ForceParams),
     responses(
         (status = 202, description = "How many, by what became of them", body = Value),
@@ -111,7 +111,7 @@ pub async fn replay_all(
 }
 
 /// Marks a dead letter as not worth replaying
-#[utoipa::path(post, path = "/admin/dlq/{stream}/{position}/discard", tag = "dead letters",
+#[utoipa::path(post, path = "/admin/dlq/{stream}/{position}/discard", operation_id = "dead_letters_discard", tag = "dead letters",
     params(StreamPath, DeadLetterPath),
     responses(
         (status = 200, description = "Marked", body = Value),
@@ -132,7 +132,7 @@ pub async fn discard(
 }
 
 /// Lets a held partition go on
-#[utoipa::path(post, path = "/admin/partitions/{stream}/{partition}/release", tag = "dead letters",
+#[utoipa::path(post, path = "/admin/partitions/{stream}/{partition}/release", operation_id = "release_partition", tag = "dead letters",
     params(StreamPath, PartitionPath),
     responses(
         (status = 200, description = "It goes on", body = Value),

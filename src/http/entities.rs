@@ -31,7 +31,7 @@ pub const STALE: HeaderName = HeaderName::from_static("statecast-stale");
 /// Every stream, what it holds and how it does
 ///
 /// Kind, topics, keys held, position per partition, lag, and whether it is held and why.
-#[utoipa::path(get, path = "/api/streams", tag = "entities", responses(
+#[utoipa::path(get, path = "/api/streams", operation_id = "list_streams", tag = "entities", responses(
     (status = 200, description = "All streams", body = super::schema::Streams)
 ))]
 pub async fn streams(State(context): State<Context>, query: Query) -> Result<Response, Problem> {
@@ -54,7 +54,7 @@ pub async fn streams(State(context): State<Context>, query: Query) -> Result<Res
 /// One page of a stream's entities
 ///
 /// In key order, or as `sort` says; `next` is the `after` of the page that follows, null at the end.
-#[utoipa::path(get, path = "/api/streams/{stream}", tag = "entities",
+#[utoipa::path(get, path = "/api/streams/{stream}", operation_id = "list_entities", tag = "entities",
     params(super::schema::StreamPath, super::schema::ListParams),
     responses(
         (status = 200, description = "A page", body = super::schema::Page),
@@ -82,7 +82,7 @@ fn page_json(stream: &str, page: &ListPage) -> String {
 /// The current entity of a key
 ///
 /// `min_position` reads your own write; `wait` and `since` answer at the next change, or with 304.
-#[utoipa::path(get, path = "/api/streams/{stream}/{*key}", tag = "entities",
+#[utoipa::path(get, path = "/api/streams/{stream}/{*key}", operation_id = "read_entity", tag = "entities",
     params(super::schema::StreamPath, super::schema::KeyPath, super::schema::ReadParams),
     responses(
         (status = 200, description = "The entity", body = super::schema::Entity, headers(

@@ -21,7 +21,7 @@ const STREAM: &str = "kv";
 /// Writes a value under a key
 ///
 /// 202 once the log has it; with `wait=stored` 200 once the store has confirmed it.
-#[utoipa::path(post, path = "/add", tag = "key-value", params(super::schema::WriteParams, super::schema::ConditionParams),
+#[utoipa::path(post, path = "/add", operation_id = "add", tag = "key-value", params(super::schema::WriteParams, super::schema::ConditionParams),
     request_body(content = super::schema::Add, content_type = "application/json"),
     responses(
         (status = 200, description = "Stored (wait=stored)", body = super::schema::Entity),
@@ -50,7 +50,7 @@ pub async fn add(
 }
 
 /// The current value of a key
-#[utoipa::path(get, path = "/get/{*key}", tag = "key-value",
+#[utoipa::path(get, path = "/get/{*key}", operation_id = "get_value", tag = "key-value",
     params(super::schema::KeyPath, super::schema::ReadParams),
     responses(
         (status = 200, description = "The entity", body = super::schema::Entity),
@@ -68,7 +68,7 @@ pub async fn get(
 }
 
 /// Removes a key
-#[utoipa::path(delete, path = "/get/{*key}", tag = "key-value",
+#[utoipa::path(delete, path = "/get/{*key}", operation_id = "remove_value", tag = "key-value",
     params(super::schema::KeyPath, super::schema::WriteParams, super::schema::ConditionParams),
     responses(
         (status = 200, description = "Stored (wait=stored)", body = super::schema::Entity),

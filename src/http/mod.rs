@@ -64,7 +64,8 @@ impl Context {
 
 /// The public listener. `extra` is merged as it is (routes only, no fallback) and gets the same guards and headers.
 pub fn public(context: &Context, extra: Router) -> Router {
-    let (routes, document) = public_routes().split_for_parts();
+    let (routes, mut document) = public_routes().split_for_parts();
+    document.merge(openapi::live());
     let body_timeout = Duration::from_millis(context.config.server.body_timeout_ms);
     let extra = extra.layer(RequestBodyTimeoutLayer::new(body_timeout));
     let origins = &context.config.security.allowed_origins;

@@ -48,6 +48,33 @@ pub fn begin<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
     OpenApiRouter::with_openapi(About::openapi())
 }
 
+/// The paths that `live` routes.
+pub fn live() -> Document {
+    Live::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(changes))]
+struct Live;
+
+/// Changes of rooms, as server-sent events
+///
+/// Events `snapshot`, `change`, `resync` and `heartbeat`; each `id` is a cursor over all rooms asked for. The same
+/// rooms are had over Socket.IO at `/socket.io/` with a stock client of version 4.
+#[utoipa::path(get, path = "/live", tag = "live",
+    params(
+        ("room" = Vec<String>, Query, description = "STREAM, STREAM/KEY or STREAM:NAME; repeatable"),
+        ("cursor" = Option<String>, Query, description = "The id of the last event, to go on from there"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Likewise, as browsers send it")
+    ),
+    responses(
+        (status = 200, description = "The events", content_type = "text/event-stream", body = String),
+        (status = 400, description = "A room or cursor is not understood", body = ProblemBody),
+        (status = 503, description = "The store is away", body = ProblemBody)
+    ))]
+#[allow(dead_code)] // only described here
+fn changes() {}
+
 /// The routes of the description itself, and of the page to try it.
 pub fn description<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
     OpenApiRouter::default().routes(routes!(document)).routes(routes!(docs)).routes(routes!(problem))

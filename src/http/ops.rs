@@ -56,7 +56,7 @@ pub async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
 }
 
 /// Whether the process is up
-#[utoipa::path(get, path = "/health/live", tag = "health",
+#[utoipa::path(get, path = "/health/live", operation_id = "health_live", tag = "health",
     responses((status = 200, description = "It is", body = super::schema::Live)))]
 pub async fn live(State(context): State<Context>) -> Response {
     let memory = resident_bytes().await;
@@ -68,7 +68,7 @@ pub async fn live(State(context): State<Context>) -> Response {
 /// Whether records can flow and be stored
 ///
 /// Each dependency with its state and since when it is known.
-#[utoipa::path(get, path = "/health/ready", tag = "health",
+#[utoipa::path(get, path = "/health/ready", operation_id = "health_ready", tag = "health",
     responses(
         (status = 200, description = "They can", body = super::schema::Ready),
         (status = 503, description = "They cannot; the same members, in a problem", body = ProblemBody)

@@ -61,8 +61,8 @@ kinds! {
         "A key is 1 to 512 bytes of UTF-8, percent-encoded in a path.";
     MalformedPath "malformed-path" BAD_REQUEST "The path or query is badly encoded"
         "Write each % as %25, and all that is not plain ASCII as % and two hex digits of its UTF-8.";
-    MalformedJson "malformed-json" BAD_REQUEST "The body is not JSON"
-        "Send one JSON value, in UTF-8.";
+    MalformedJson "malformed-json" BAD_REQUEST "The body is not JSON as it is read here"
+        "Send one JSON value, in UTF-8, with no NUL in a name.";
     IncompleteBody "incomplete-body" BAD_REQUEST "The body broke off"
         "Send the request again; nothing was taken in.";
     InvalidBody "invalid-body" UNPROCESSABLE_ENTITY "The body is not what this path takes"

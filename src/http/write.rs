@@ -31,7 +31,7 @@ const TRACEPARENT_BYTES: usize = 55;
 /// Writes a value
 ///
 /// 202 once the log has it; with `wait=stored`, or a condition, 200 once the store has confirmed it.
-#[utoipa::path(put, path = "/api/streams/{stream}/{*key}", tag = "entities",
+#[utoipa::path(put, path = "/api/streams/{stream}/{*key}", operation_id = "replace_entity", tag = "entities",
     params(super::schema::StreamPath, super::schema::KeyPath, super::schema::WriteParams, super::schema::ConditionParams),
     request_body(content = serde_json::Value, description = "The value: any JSON", content_type = "application/json"),
     responses(
@@ -61,7 +61,7 @@ pub async fn replace(
 /// Removes a key
 ///
 /// As PUT: 202 once the log has the removal; with `wait=stored`, or a condition, 200 once it is stored.
-#[utoipa::path(delete, path = "/api/streams/{stream}/{*key}", tag = "entities",
+#[utoipa::path(delete, path = "/api/streams/{stream}/{*key}", operation_id = "remove_entity", tag = "entities",
     params(super::schema::StreamPath, super::schema::KeyPath, super::schema::WriteParams, super::schema::ConditionParams),
     responses(
         (status = 200, description = "Stored (wait=stored)", body = super::schema::Entity),

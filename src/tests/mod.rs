@@ -5,6 +5,7 @@
 mod cli;
 pub mod contract;
 mod engine;
+mod http;
 mod kafka;
 #[allow(unused)]
 mod services;
