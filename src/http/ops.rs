@@ -10,7 +10,7 @@ use super::{
     request::JsonBody,
     schema::ProblemBody,
 };
-use crate::{clock, document::Json, engine::api::Locate};
+use crate::{clock, document::Json, engine::api::Locate, telemetry::Levels};
 use axum::{
     extract::{Extension, State},
     http::{StatusCode, header},
@@ -45,6 +45,16 @@ pub trait LogLevel: Send + Sync + 'static {
 
     /// The error says what is wrong with the directives.
     fn set(&self, directives: &str) -> Result<(), String>;
+}
+
+impl LogLevel for Levels {
+    fn get(&self) -> String {
+        Levels::get(self)
+    }
+
+    fn set(&self, directives: &str) -> Result<(), String> {
+        Levels::set(self, directives)
+    }
 }
 
 /// Keeps the recorder's memory bounded until `stop`.
