@@ -2,6 +2,7 @@
 //!
 //! Invariant: each passes the behaviour suite of its port (`tests::contract`); the null store alone does not, by intent.
 
+pub mod embedded;
 pub mod group;
 pub mod kafka;
 pub mod memory;

@@ -79,7 +79,14 @@ impl Default for Mongodb {
 
 impl Default for Embedded {
     fn default() -> Self {
-        Embedded { data_dir: "data".into(), cache_bytes_max: 8 << 20 }
+        Embedded {
+            data_dir: "data".into(),
+            cache_bytes_max: 8 << 20,
+            queue_bytes_max: 16 * MIB,
+            group_bytes_max: 4 * MIB,
+            journal_bytes_max: 128 << 20,
+            retention_interval_ms: 10_000,
+        }
     }
 }
 

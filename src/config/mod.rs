@@ -183,6 +183,14 @@ pub struct Embedded {
     pub data_dir: PathBuf,
     /// Block cache of log and store together.
     pub cache_bytes_max: u64,
+    /// Bytes of records and documents that may wait for the disk; beyond it writers wait.
+    pub queue_bytes_max: usize,
+    /// Bytes written with one sync; what waits beyond it makes the next.
+    pub group_bytes_max: usize,
+    /// Journals on disk; more makes write buffers be flushed. At least 64 MiB.
+    pub journal_bytes_max: u64,
+    /// Records beyond their topic's retention are dropped on this beat.
+    pub retention_interval_ms: u64,
 }
 
 /// The pipeline. Nothing here has to be tuned: batches adapt to the load between these bounds.

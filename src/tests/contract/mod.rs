@@ -11,6 +11,7 @@ pub mod member;
 pub mod scans;
 pub mod store;
 
+mod embedded;
 mod memory;
 mod mongo;
 

@@ -1,0 +1,172 @@
+//! A document, and a row, as values of the database: a fixed head and the JSON text as it is.
+//!
+//! Invariant: what is decoded is what was encoded, JSON byte for byte; the head alone decides the guard, so a guarded
+//! write never reads JSON.
+//! Layout of a document: format (1), flags (1), version (u64), created and updated (i64 each), position (epoch u32,
+//! partition u32, offset u64), time of expiry (i64, where flagged), JSON. All little endian.
+
+use crate::{
+    document::{Document, Json},
+    ports::StoredRow,
+    record::{Key, Position},
+};
+
+const FORMAT: u8 = 1;
+const ALIVE: u8 = 1;
+const EXPIRES: u8 = 2;
+const HEAD_LEN: usize = 50;
+
+/// A document without key and JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub version: u64,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+    pub position: Position,
+    /// It is no tombstone.
+    pub alive: bool,
+    pub expires_ms: Option<i64>,
+}
+
+impl Head {
+    /// The document of this head; its JSON is left out.
+    pub fn document(&self, key: Key, partial: Option<u32>) -> Document {
+        let Head { version, created_ms, updated_ms, position, .. } = *self;
+        Document { key, partial, version, created_ms, updated_ms, position, value: None }
+    }
+}
+
+pub fn encode(document: &Document, expires_ms: Option<i64>) -> fjall::Slice {
+    let json = document.value.as_ref().map_or("", Json::text);
+    let mut bytes = Vec::with_capacity(HEAD_LEN + json.len());
+    let alive = if document.value.is_some() { ALIVE } else { 0 };
+    bytes.extend_from_slice(&[FORMAT, alive | if expires_ms.is_some() { EXPIRES } else { 0 }]);
+    bytes.extend_from_slice(&document.version.to_le_bytes());
+    bytes.extend_from_slice(&document.created_ms.to_le_bytes());
+    bytes.extend_from_slice(&document.updated_ms.to_le_bytes());
+    push_position(&mut bytes, &document.position);
+    if let Some(expires_ms) = expires_ms {
+        bytes.extend_from_slice(&expires_ms.to_le_bytes());
+    }
+    bytes.extend_from_slice(json.as_bytes());
+    bytes.into()
+}
+
+/// The head and the JSON behind it; `None`: the value is broken.
+pub fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
+    let ([format, flags], rest) = bytes.split_first_chunk::<2>()?;
+    if *format != FORMAT {
+        return None;
+    }
+    let (version, rest) = rest.split_first_chunk::<8>()?;
+    let (created, rest) = rest.split_first_chunk::<8>()?;
+    let (updated, rest) = rest.split_first_chunk::<8>()?;
+    let (position, rest) = split_position(rest)?;
+    let (expires_ms, rest) = match flags & EXPIRES {
+        0 => (None, rest),
+        _ => rest.split_first_chunk::<8>().map(|(at, rest)| (Some(i64::from_le_bytes(*at)), rest))?,
+    };
+    let head = Head {
+        version: u64::from_le_bytes(*version),
+        created_ms: i64::from_le_bytes(*created),
+        updated_ms: i64::from_le_bytes(*updated),
+        position,
+        alive: flags & ALIVE != 0,
+        expires_ms,
+    };
+    Some((head, rest))
+}
+
+/// The whole document of a key; `None`: the value is broken.
+pub fn decode(key: Key, partial: Option<u32>, bytes: &[u8]) -> Option<Document> {
+    let (head, json) = head(bytes)?;
+    let mut document = head.document(key, partial);
+    if head.alive {
+        document.value = Some(Json::from_checked(std::str::from_utf8(json).ok()?));
+    }
+    Some(document)
+}
+
+fn push_position(bytes: &mut Vec<u8>, position: &Position) {
+    bytes.extend_from_slice(&position.epoch.to_le_bytes());
+    bytes.extend_from_slice(&position.partition.to_le_bytes());
+    bytes.extend_from_slice(&position.offset.to_le_bytes());
+}
+
+fn split_position(bytes: &[u8]) -> Option<(Position, &[u8])> {
+    let (epoch, rest) = bytes.split_first_chunk::<4>()?;
+    let (partition, rest) = rest.split_first_chunk::<4>()?;
+    let (offset, rest) = rest.split_first_chunk::<8>()?;
+    let position = Position {
+        epoch: u32::from_le_bytes(*epoch),
+        partition: u32::from_le_bytes(*partition),
+        offset: u64::from_le_bytes(*offset),
+    };
+    Some((position, rest))
+}
+
+/// A row under its id: who was first. (What it says stands under its time.)
+pub fn encode_row_first(row: &StoredRow) -> fjall::Slice {
+    let mut bytes = vec![FORMAT];
+    push_position(&mut bytes, &row.first);
+    bytes.into()
+}
+
+pub fn decode_row_first(bytes: &[u8]) -> Option<Position> {
+    let (format, rest) = bytes.split_first()?;
+    split_position(rest).filter(|_| *format == FORMAT).map(|(position, _)| position)
+}
+
+/// A row under its time and id: who was first, and what it says.
+pub fn encode_row(row: &StoredRow) -> fjall::Slice {
+    let mut bytes = Vec::with_capacity(17 + row.json.text().len());
+    bytes.push(FORMAT);
+    push_position(&mut bytes, &row.first);
+    bytes.extend_from_slice(row.json.text().as_bytes());
+    bytes.into()
+}
+
+pub fn decode_row(time_ms: i64, id: String, bytes: &[u8]) -> Option<StoredRow> {
+    let (format, rest) = bytes.split_first()?;
+    let (first, json) = split_position(rest).filter(|_| *format == FORMAT)?;
+    Some(StoredRow { id, first, time_ms, json: Json::from_checked(std::str::from_utf8(json).ok()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn documents() -> impl Strategy<Value = Document> {
+        let head = (any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<u64>());
+        (head, prop::option::of("\"[^\"\\\\]{0,9}\"")).prop_map(|(head, json)| {
+            let (version, created_ms, updated_ms, epoch, partition, offset) = head;
+            let position = Position { epoch, partition, offset };
+            let value = json.map(|json| Json::from_checked(&json));
+            Document { key: "k".into(), partial: Some(1), version, created_ms, updated_ms, position, value }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_decoded_is_what_was_encoded(document in documents(), expires: Option<i64>) {
+            let bytes = encode(&document, expires);
+            prop_assert_eq!(head(&bytes).unwrap().0.expires_ms, expires);
+            prop_assert_eq!(head(&bytes).unwrap().0.alive, document.value.is_some());
+            prop_assert_eq!(decode("k".into(), Some(1), &bytes), Some(document.clone()));
+            let row = StoredRow {
+                id: "i".into(), first: document.position, time_ms: 5, json: Json::from_checked("{}"),
+            };
+            prop_assert_eq!(decode_row_first(&encode_row_first(&row)), Some(row.first));
+            prop_assert_eq!(decode_row(5, "i".into(), &encode_row(&row)), Some(row));
+        }
+
+        #[test]
+        fn broken_values_are_told_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = (head(&bytes), decode("k".into(), None, &bytes), decode_row(0, "".into(), &bytes));
+            if bytes.first() != Some(&FORMAT) {
+                prop_assert_eq!(head(&bytes), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading documents and rows, by name and by range.
+//!
+//! Invariant: nothing here writes or waits for writes; every function may wait for the disk and is called on a thread
+//! for that.
+
+use super::{document, folder::Spaces, keys, registry, write::broken};
+use crate::{
+    document::{Document, Json},
+    ports::{EntityId, Scan, StoredRow},
+    record::{Key, Position},
+};
+
+pub fn load(spaces: &Spaces, stream: u32, ids: &[EntityId]) -> fjall::Result<Vec<Document>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let name = keys::document(stream, &id.key, id.partial);
+        if let Some(value) = spaces.documents.get(&name)? {
+            let document = document::decode(id.key.clone(), id.partial, &value);
+            found.push(document.ok_or_else(|| broken(&name))?);
+        }
+    }
+    Ok(found)
+}
+
+pub fn load_partials(spaces: &Spaces, stream: u32, key: &str) -> fjall::Result<Vec<Document>> {
+    spaces.documents.range(keys::partials(stream, key)).map(|entry| parse(entry.into_inner()?)).collect()
+}
+
+pub fn scan(spaces: &Spaces, stream: u32, scan: &Scan) -> fjall::Result<Vec<Document>> {
+    let within = keys::documents_from(stream, scan.prefix.as_deref().unwrap_or_default());
+    let from = keys::documents_from(stream, scan.from.as_deref().unwrap_or_default());
+    let after = scan.after.as_deref().map(|after| keys::documents_after(stream, after));
+    let first = within.clone().max(from).max(after.unwrap_or_default());
+    let last = keys::all_of(stream).end;
+    let mut page: Vec<Document> = Vec::new();
+    if first >= last {
+        return Ok(page);
+    }
+    for entry in spaces.documents.range(first..last) {
+        let entry = entry.into_inner()?;
+        if !entry.0.starts_with(&within) {
+            break;
+        }
+        let document = parse(entry)?;
+        let same_key = page.last().is_some_and(|last| last.key == document.key);
+        if page.len() >= scan.limit && !same_key {
+            break;
+        }
+        if scan.with_removed || document.value.is_some() {
+            page.push(document);
+        }
+    }
+    Ok(page)
+}
+
+fn parse((name, value): (fjall::Slice, fjall::Slice)) -> fjall::Result<Document> {
+    let id = name.get(4..).and_then(keys::parse_document);
+    let document = id.and_then(|(key, partial)| document::decode(Key::from(key), partial, &value));
+    document.ok_or_else(|| broken(&name))
+}
+
+pub fn expired(spaces: &Spaces, stream: u32, now_ms: i64, limit: usize) -> fjall::Result<Vec<Document>> {
+    let mut found = Vec::new();
+    for entry in spaces.rows.range(keys::expired(stream, now_ms)).take(limit) {
+        let tombstone = entry.key()?;
+        let name = keys::parse_tombstone(&tombstone).ok_or_else(|| broken(&tombstone))?;
+        // Gone between the two reads: forgotten just now.
+        if let Some(value) = spaces.documents.get(&name)? {
+            found.push(parse((name.into(), value))?);
+        }
+    }
+    Ok(found)
+}
+
+pub fn row_firsts(spaces: &Spaces, rows: u32, ids: &[String]) -> fjall::Result<Vec<(String, Position)>> {
+    let mut firsts = Vec::with_capacity(ids.len());
+    for id in ids {
+        let name = keys::row_by_id(rows, id);
+        if let Some(value) = spaces.rows.get(&name)? {
+            let first = document::decode_row_first(&value).ok_or_else(|| broken(&name))?;
+            firsts.push((id.clone(), first));
+        }
+    }
+    Ok(firsts)
+}
+
+pub fn scan_rows(
+    spaces: &Spaces,
+    rows: u32,
+    after: Option<(i64, String)>,
+    limit: usize,
+) -> fjall::Result<Vec<StoredRow>> {
+    let mut range = keys::rows_by_time(rows);
+    if let Some((time_ms, id)) = after {
+        range.start = keys::row_by_time(rows, time_ms, &id);
+        range.start.push(0); // the name after that one
+    }
+    let row = |entry: fjall::Guard| {
+        let (name, value) = entry.into_inner()?;
+        let row = keys::parse_row(&name).and_then(|(time_ms, id)| document::decode_row(time_ms, id, &value));
+        row.ok_or_else(|| broken(&name))
+    };
+    spaces.rows.range(range).take(limit).map(row).collect()
+}
+
+pub fn marks(spaces: &Spaces, prefix: &str) -> fjall::Result<Vec<(String, Json)>> {
+    let stored = format!("{}{prefix}", registry::MARK);
+    let mark = |entry: fjall::Result<(String, fjall::Slice)>| {
+        let (rest, value) = entry?;
+        let json = std::str::from_utf8(&value).map_err(|_| broken(stored.as_bytes()))?;
+        Ok((format!("{prefix}{rest}"), Json::from_checked(json)))
+    };
+    registry::small_values(spaces, &stored).map(mark).collect()
+}
