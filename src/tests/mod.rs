@@ -7,5 +7,7 @@ pub mod contract;
 mod engine;
 mod http;
 mod kafka;
+mod mongo;
+mod mongo_load;
 #[allow(unused)]
 mod services;
