@@ -87,7 +87,7 @@ function watchInside() {
 }
 
 export async function browser() {
-  const b = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGS })
+  const b = await chromium.launch({ executablePath: process.env.STATECAST_TEST_CHROMIUM ?? process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGS })
   const problems = []
   return {
     problems,

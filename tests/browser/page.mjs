@@ -1,16 +1,19 @@
-// The pages in Chromium against a running server: BASE_URL (and ADMIN_URL for its own pages), with
-// pictures into SCREENSHOT_DIR where given. Prints a line per check and ends with 1 where one failed.
+// The pages in Chromium against a running server: BASE_URL (and ADMIN_URL for its own pages), or the
+// binary STATECAST_BIN, which is started and stopped here. Pictures go into SCREENSHOT_DIR where
+// given. Prints a line per check and ends with 1 where one failed.
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { browser, Checks, proxy, shift, sleep, until, worst } from './harness.mjs'
+import { start } from './server.mjs'
 
-const BASE = (process.env.BASE_URL ?? '').replace(/\/+$/, '')
-const ADMIN = (process.env.ADMIN_URL ?? '').replace(/\/+$/, '')
-const SHOTS = process.env.SCREENSHOT_DIR
-if (!BASE) {
-  console.error('BASE_URL is missing: the address of a running server, as http://127.0.0.1:8080')
+const { BASE_URL, ADMIN_URL, STATECAST_BIN, SCREENSHOT_DIR: SHOTS } = process.env
+if (!BASE_URL && !STATECAST_BIN) {
+  console.error('BASE_URL (a running server, as http://127.0.0.1:8080) or STATECAST_BIN (a binary to start) is missing')
   process.exit(64)
 }
+const server = BASE_URL ? null : await start(STATECAST_BIN)
+const BASE = (server?.base ?? BASE_URL).replace(/\/+$/, '')
+const ADMIN = (server?.admin ?? ADMIN_URL ?? '').replace(/\/+$/, '')
 if (SHOTS) mkdirSync(SHOTS, { recursive: true })
 
 const SHIFT_MAX = 0.01
@@ -192,7 +195,8 @@ await checks.group('every key of a stream', async () => {
   await b.leave(still)
 })
 
-const looks = [['streams', '/'], ['viewer', `/viewer/${KEY}`], ['stream', '/streams/kv'], ...(process.env.AGENTS ? [['agents', '/agents']] : [])]
+const { apps } = await (await fetch(`${BASE}/api/streams`)).json()
+const looks = [['streams', '/'], ['viewer', `/viewer/${KEY}`], ['stream', '/streams/kv'], ...(apps.includes('agents') ? [['agents', '/agents']] : [])]
 for (const [name, path] of looks) {
   await checks.group(`${name}, dark and on a phone`, async () => {
     for (const [kind, o] of [['dark', { dark: true }], ['phone-light', { width: 390, height: 844 }], ['phone-dark', { width: 390, height: 844, dark: true }]]) {
@@ -227,4 +231,5 @@ if (ADMIN) {
 checks.ok('no error in the console, no breach of the policy', b.problems.length === 0, b.problems.slice(0, 5).join(' | '))
 await b.close()
 line.close()
+if (server) checks.ok('the server stops cleanly', (await server.stop()) === 0)
 process.exitCode = checks.end()

@@ -1,6 +1,7 @@
 // Answers the pages the way the server's contract says, over the made-up world of fake-state.mjs.
 // Serves web/dist on PORT (8090) and the admin pages on ADMIN_PORT (9190). Not the product: no
-// store, no Kafka, nothing survives. FAKE_HELD=1 holds `orders`; GET /fake/restart says goodbye.
+// store, no Kafka, nothing survives. FAKE_HELD=1 holds `orders`; GET /fake/restart says goodbye,
+// GET /fake/forget drops what could be replayed (the next reconnect is a resync).
 import { createServer } from 'node:http'
 import { readFile } from 'node:fs/promises'
 import { extname, join, normalize } from 'node:path'
@@ -25,6 +26,7 @@ const read = (req) => new Promise((done) => { let s = ''; req.on('data', (c) => 
 async function api(req, url) {
   const parts = url.pathname.split('/').slice(1).map(decodeURIComponent)
   if (url.pathname === '/fake/restart') { io.emit('goodbye', { reason: 'restart', retry_ms: 2000 }); setTimeout(() => io.disconnectSockets(true), 150); return json({ ok: true }) }
+  if (url.pathname === '/fake/forget') { for (const s of w.streams.values()) s.log.length = 0; return json({ ok: true }) }
   if (url.pathname === '/add' && req.method === 'POST') { const b = JSON.parse(await read(req)); const e = w.streams.get('kv').write(b.key, b.value); return json({ key: b.key, position: e.position }, 202) }
   if (parts[0] !== 'api') return null
   if (parts[1] === 'intelligence') return agents(parts.slice(2))

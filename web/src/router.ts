@@ -48,6 +48,8 @@ export function go(href: string): void {
 
 function arrive(): void {
   route.value = parse(location.pathname)
+  // A new page is read from its start, also by who does not see it.
+  requestAnimationFrame(() => document.getElementById('main')?.focus({ preventScroll: true }))
 }
 
 /** Plain clicks on our own links stay in this page; all else is the browser's. */

@@ -120,7 +120,7 @@ function Times({ model }: { model: AgentsModel }): JSX.Element {
     return {
       series: [
         { color: 'data-3', points: model.times.p99, tag: tag('p99') }, { color: 'data-2', points: model.times.p90, tag: tag('p90') }, { color: 'data', points: model.times.p50, tag: tag('p50') }],
-      marks: [], from: Math.min(opened, to - 300_000) < to - 3_600_000 ? to - 3_600_000 : to - Math.max(300_000, to - opened), to, known: said.value.present ? to : said.value.as_of, holds: false
+      marks: [], from: Math.min(opened, to - 300_000) < to - 3_600_000 ? to - 3_600_000 : to - Math.max(300_000, to - opened), to, known: said.value.present ? to : said.value.as_of, holds: false, quiet: !said.value.present
     }
   }
   return <Chart data={data} height={164} right={64} zero label="routing time p50, p90, p99 since you opened this page" />

@@ -5,18 +5,18 @@ import type { JSX } from 'preact'
 import { useLayoutEffect, useRef } from 'preact/hooks'
 import { age, int, plural } from '../fmt'
 import { serverNow } from '../live/clock'
-import { cause, lag, waits, type Broadcaster, type Pipe, type Store, type Writer } from './pipeline-model'
+import { cause, holds, holdsFor, lag, waits, type Broadcaster, type Pipe, type Store, type Writer } from './pipeline-model'
 
 const SLOTS_MAX = 16
 const SVG = 'http://www.w3.org/2000/svg'
 const secs = (ms: number | null): string => (ms === null ? '' : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : age(ms))
 const CUT: Record<string, string> = { full: 'when full', aged: 'when aged', forced: 'when forced' }
 
-export function Flow({ pipe, store, cast }: { pipe: Pipe; store: Store | null; cast: Broadcaster | null; rev: number }): JSX.Element {
+export function Flow({ pipe, store, cast }: { pipe: Pipe; store: Store | null; cast: Broadcaster | null | undefined; rev: number }): JSX.Element {
   const box = useRef<HTMLDivElement>(null)
   const why = cause(pipe, store)
   const blocked = why.what !== 'none'
-  const held = (p: Pipe['partitions'][number]): boolean => p.held_since !== null && p.held_since !== undefined
+  const held = holds
   const key = `${pipe.stream} ${pipe.partitions.map((p) => +held(p)).join('')} ${pipe.writers.map((w) => +waits(w)).join('')} ${why.what}${why.id}`
   useLayoutEffect(() => {
     const draw = (): void => edges(box.current!, why.what === 'store' || why.what === 'writer')
@@ -25,14 +25,14 @@ export function Flow({ pipe, store, cast }: { pipe: Pipe; store: Store | null; c
     measure.observe(box.current!)
     return () => measure.disconnect()
   }, [key, pipe.partitions.length, pipe.writers.length])
-  const since = Math.max(0, ...pipe.partitions.map((p) => (held(p) ? serverNow() - Date.parse(p.held_since!) : 0)), ...pipe.writers.map((w) => (waits(w) ? w.since_ms! : 0)))
+  const since = Math.max(0, ...pipe.partitions.map((p) => holdsFor(p, serverNow())), ...pipe.writers.map((w) => (waits(w) ? (w.since_ms ?? 0) : 0)))
   return (
     <div class="flow" ref={box}>
       <svg aria-hidden="true" class="edges" />
       <div class="col"><span class="cap">Partition consumers</span>
         {pipe.partitions.map((p) => (
-          <div key={p.partition} class={`node cons ${held(p) ? 'held' : ''} ${why.what === 'partition' && why.id === p.partition ? 'cause' : ''}`} data-held={held(p)}>
-            <div class="l1"><b>{pipe.stream} {p.partition}</b><span class={held(p) ? 't-warn' : 'quiet'}>{held(p) ? 'holds a slice' : lag(p) > 0 ? 'pulling' : 'waiting'}</span></div>
+          <div key={p.partition} title={p.held_why ?? undefined} class={`node cons ${held(p) ? 'held' : ''} ${why.what === 'partition' && why.id === p.partition ? 'cause' : ''}`} data-held={held(p)}>
+            <div class="l1"><b>{pipe.stream} {p.partition}</b><span class={held(p) ? 't-warn' : 'quiet'}>{p.held_since ? 'held by its limit' : held(p) ? 'holds a slice' : lag(p) > 0 ? 'pulling' : 'waiting'}</span></div>
             <div class="l2"><span>{p.received === null || p.confirmed === null ? '' : `${int(Math.max(0, p.received - p.confirmed))} in flight`}</span><span>{secs(p.oldest_ms)}</span></div>
           </div>
         ))}
@@ -70,7 +70,7 @@ function WriterNode({ w, isCause }: { w: Writer; isCause: boolean }): JSX.Elemen
   const on = Math.ceil((w.mailbox_used / Math.max(1, w.mailbox_max)) * slots)
   const busy = w.since_ms !== null && w.batch_records > 0
   return (
-    <div class={`node writer ${stuck ? 'held' : ''} ${isCause ? 'cause' : ''}`} data-held={stuck}>
+    <div class={`node writer ${stuck ? 'held' : ''} ${isCause ? 'cause' : ''}`} data-held={stuck} title={w.stuck ?? undefined}>
       <div class="l1"><b>Shard writer {w.shard}</b><span key={`${stuck} ${busy}`} class={stuck ? 't-warn' : 'quiet'}>{stuck ? `writing, ${secs(w.since_ms)}` : busy ? 'writing' : 'idle'}</span></div>
       <div class="slots" role="img" aria-label={`mailbox: ${w.mailbox_used} of ${w.mailbox_max}`}>{Array.from({ length: slots }, (_, i) => <i key={i} class={i < on ? 'on' : ''} />)}</div>
       <div class="l2"><span>{w.mailbox_used >= w.mailbox_max && w.mailbox_max > 0 ? 'full: ' : ''}{int(w.mailbox_used)} of {int(w.mailbox_max)}</span><span key={`${w.batch_records} ${w.batch_keys} ${w.cut}`}>{w.batch_records > 0 ? `${plural(w.batch_records, 'record')}, ${plural(w.batch_keys, 'key')}${w.cut ? `, cut ${CUT[w.cut] ?? w.cut}` : ''}` : 'no batch yet'}</span></div>

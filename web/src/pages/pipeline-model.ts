@@ -2,26 +2,30 @@
 // and what only waits for it. Pure. Invariant: at most one element is the cause.
 import type { Held, StreamState } from '../wire'
 
-export interface Partition { partition: number; committed: number | null; confirmed: number | null; received: number | null; end: number | null; oldest_ms: number | null; held_since: string | null }
-export interface Writer { shard: number; mailbox_used: number; mailbox_max: number; batch_records: number; batch_keys: number; cut: string | null; since_ms: number | null }
+export interface Partition { partition: number; committed: number | null; confirmed: number | null; received: number | null; end: number | null; oldest_ms: number | null; held_since: string | null; held_why?: string | null; waiting_ms?: number | null; poison_used?: number }
+export interface Writer { shard: number; mailbox_used: number; mailbox_max: number; batch_records: number; batch_keys: number; cut: string | null; since_ms: number | null; stuck?: string | null }
 export interface Generation { generation: number; started: string; ended: string; why: string }
 export interface Pipe { stream: string; generation: number; started: string; past: Generation[]; state: StreamState; held: Held | null; partitions: Partition[]; writers: Writer[] }
 export interface Store { state: 'closed' | 'open' | 'half_open'; attempt: number; next_ms: number | null; kind?: string }
 export interface Broadcaster { clients: number; rooms: number; conflated: number }
 export type Stage = 'kafka' | 'received' | 'writer' | 'confirmed' | 'committed' | 'stored' | 'unknown'
 export interface Where { position?: string | null; key?: string | null; stage: Stage; detail?: string | null; stream?: string }
-export interface Pipeline { at: string; streams: Pipe[]; store: Store | null; broadcaster: Broadcaster | null }
+export interface Pipeline { at: string; streams: Pipe[]; store: Store | null; broadcaster?: Broadcaster | null }
 
 const SLOW_MS = 2_000
 
 export const lag = (p: Partition): number => Math.max(0, (p.end ?? 0) - (p.committed ?? p.confirmed ?? 0))
 export const total = (s: Pipe): number => s.partitions.reduce((n, p) => n + lag(p), 0)
-export const waits = (w: Writer): boolean => w.since_ms !== null && w.since_ms > SLOW_MS && w.batch_records > 0
+export const waits = (w: Writer): boolean => !!w.stuck || (w.since_ms !== null && w.since_ms > SLOW_MS && w.batch_records > 0)
+
+/** Whether a partition pulls no more: held by its limit, or keeping a slice its writer has no place for. */
+export const holds = (p: Partition): boolean => !!p.held_since || (p.waiting_ms ?? 0) > SLOW_MS
+export const holdsFor = (p: Partition, now: number): number => (p.held_since ? now - Date.parse(p.held_since) : (p.waiting_ms ?? 0) > SLOW_MS ? p.waiting_ms! : 0)
 
 export type Tone = 'current' | 'quiet' | 'held' | 'behind' | 'stopped' | 'starting'
 
 export function tone(s: Pipe): Tone {
-  if (s.state === 'held' || s.partitions.some((p) => p.held_since)) return 'held'
+  if (s.state === 'held' || s.partitions.some(holds)) return 'held'
   if (s.state === 'stopped' || s.state === 'starting') return s.state
   return total(s) > 5_000 ? 'behind' : 'current'
 }
@@ -31,7 +35,7 @@ export function cause(s: Pipe, store: Store | null): { what: 'store' | 'writer' 
   if (store && store.state !== 'closed') return { what: 'store', id: 0 }
   const slow = s.writers.filter(waits).sort((a, b) => (b.since_ms ?? 0) - (a.since_ms ?? 0))[0]
   if (slow) return { what: 'writer', id: slow.shard }
-  const held = s.partitions.find((p) => p.held_since)
+  const held = s.partitions.find(holds)
   return held ? { what: 'partition', id: held.partition } : { what: 'none', id: 0 }
 }
 

@@ -12,7 +12,7 @@ import { usePaint } from '../paint'
 import { AsOf } from '../parts/chrome'
 import { Glyph } from '../parts/glyph'
 import { Flow } from './pipeline-flow'
-import { Cuts, lag, steps, tone, total, track, type Pipe, type Pipeline as Answer, type Where } from './pipeline-model'
+import { Cuts, holds, lag, steps, tone, total, track, type Pipe, type Pipeline as Answer, type Where } from './pipeline-model'
 
 const GLYPH: Record<string, string> = { current: 'live', held: 'held', behind: 'behind', stopped: 'offline', starting: 'loading', quiet: 'quiet' }
 
@@ -98,7 +98,7 @@ function Verdict({ p }: { p: Answer; rev: number }): JSX.Element {
     <p class="lead roomy">
       <span class="held-word"><Glyph name="held" /> {one.stream} {present ? 'is' : 'was'} held{one.held?.where ? ` at ${one.held.where}` : ''}{Number.isFinite(since) ? <> for {age(serverNow() - since)}</> : ''}.</span>{' '}
       {why && `${why}${/[.!?]$/.test(why) ? '' : '.'} `}
-      {plural(one.partitions.filter((x) => x.held_since).length, 'partition')} of {one.partitions.length} {present ? 'keep' : 'kept'} a slice and pull no more; what they do not pull waits in the log.
+      {plural(one.partitions.filter(holds).length, 'partition')} of {one.partitions.length} {present ? 'keep' : 'kept'} a slice and pull no more; what they do not pull waits in the log.
       {held.length > 1 && ` ${plural(held.length - 1, 'more stream')} held.`}
     </p>
   )
@@ -115,7 +115,7 @@ function Partitions({ pipe }: { pipe: Pipe | undefined; rev: number }): JSX.Elem
         <tbody>
           {pipe?.partitions.map((x) => {
             const w = track(x)
-            const held = !!x.held_since
+            const held = holds(x)
             return (
               <tr key={x.partition}>
                 <td>{pipe.stream} {x.partition}</td>

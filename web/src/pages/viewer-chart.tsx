@@ -52,7 +52,7 @@ export function NumberOverTime({ model }: { model: ViewerModel; rev: number }): 
     const s = said.value
     return {
       series: [{ color: 'data', points: points(model, shown) }], marks: model.marks, from: to - range * 60_000, to,
-      known: s.present && s.word !== 'paused' ? to : s.word === 'paused' ? to : s.as_of, holds: model.phase === 'here'
+      known: s.present && s.word !== 'paused' ? to : s.word === 'paused' ? to : s.as_of, holds: model.phase === 'here', quiet: !s.present
     }
   }
   const values = all.map((p) => p.v)

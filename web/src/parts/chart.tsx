@@ -18,6 +18,8 @@ export interface ChartData {
   known: number
   /** Whether the last value is held until `known` (state), not only sampled. */
   holds: boolean
+  /** Drawn without its colour: the page does not speak in the present. */
+  quiet?: boolean
 }
 
 const REDRAW_MS = 500
@@ -138,7 +140,7 @@ function paint(u: uPlot, d: ChartData, c: Colours, right: number): void {
     ctx.fillStyle = c.sync
     ctx.fillText(m.label, x(m.t) + 5 * k, top - 5 * k)
   }
-  for (const s of d.series) line(ctx, s, d, c[s.color], x, y, left, k)
+  for (const s of d.series) line(ctx, s, d, d.quiet ? c['ink-3'] : c[s.color], x, y, left, k)
   ctx.restore()
 }
 
