@@ -5,7 +5,7 @@
 import { io, type Socket } from 'socket.io-client'
 import type { Beat, Change, PageAck, Problem, Resync, SubscribeAck } from '../wire'
 import { heardTime, overheardTime } from './clock'
-import { acked, ask, beaten, changed, cut, moved, newRoom, paged, refused, resynced, type Room, type RoomEvent } from './room'
+import { acked, ask, beaten, changed, cut, kindOf, moved, newRoom, paged, refused, resynced, type Room, type RoomEvent } from './room'
 
 export type Listener = (event: RoomEvent) => void
 interface Open { room: Room; listeners: Set<Listener>; own: number; leaving: ReturnType<typeof setTimeout> | null }
@@ -226,7 +226,7 @@ export class Link {
     for (const change of list) guard(() => {
       this.changes++
       this.skipped += change.skipped ?? 0
-      if (this.caught_up && performance.now() - this.caught_up.at < 3_000) this.caught_up.changes++
+      if (this.caught_up && kindOf(change.room) !== 'app' && performance.now() - this.caught_up.at < 3_000) this.caught_up.changes++
       const open = this.rooms.get(change.room)
       const event = open && changed(open.room, change)
       if (open && event) this.tell(open, event)

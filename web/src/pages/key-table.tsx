@@ -69,7 +69,9 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
       </div>
       <div class="under">
         <span class="u-rows">Rows <b>{read ? `${int(first)} to ${int(last)}` : 'none'}</b>{all === null ? '' : <> of <b>{int(all)}</b></>}</span>
-        <span>{wrong && read > 0 ? <span class="problem">{wrong}</span> : model.problem && read > 0 ? <span class="problem">{model.problem.message}</span> : model.full ? `${int(read)} read; a prefix leads further` : more ? `${int(read)} read so far` : ''}</span>
+        <span>{wrong && read > 0 ? <span class="problem">{wrong}</span> : model.problem && read > 0 ? <span class="problem">{model.problem.message}</span> 
+          : model.moved > 0 && model.fed === 'room' ? <button class="btn plain" type="button" onClick={() => model.sortAgain()}>Sort again, {int(model.moved)} moved</button>
+            : model.full ? `${int(read)} read; a prefix leads further` : more ? `${int(read)} read so far` : ''}</span>
         <span class="keysay"><kbd>j</kbd> <kbd>k</kbd> move &nbsp; <kbd>Enter</kbd> open</span>
       </div>
     </>

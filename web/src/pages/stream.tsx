@@ -80,8 +80,7 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
         <div class="field f-prefix"><input data-search type="search" placeholder="Key begins with" aria-label="Key begins with" spellcheck={false} autocomplete="off" value={prefix.now} onInput={(e) => setPrefix(e.currentTarget.value)} /><kbd>/</kbd></div>
         <div class="field f-filter"><input type="search" placeholder="Filter, e.g. mode = heating" aria-label="Filter by value" aria-invalid={asked === null} spellcheck={false} autocomplete="off" value={filter.now} onInput={(e) => setFilter(e.currentTarget.value)} /></div>
         <div class="field f-sort"><select aria-label="Order" value={sort} onChange={(e) => setSort(e.currentTarget.value as Sort)}><option value="key">By key</option><option value="updated">By newest change</option><option value="version">By version</option></select></div>
-        <span class="again">{model.moved > 0 && fed === 'room' && <button class="btn plain" type="button" onClick={() => model.sortAgain()}>Sort again, {int(model.moved)} moved</button>}</span>
-        <button class="btn" type="button" disabled={!writable} onClick={() => setAdding(true)}>Set a key <kbd>n</kbd></button>
+        <button class="btn new" type="button" disabled={!writable} onClick={() => setAdding(true)}>Set a key <kbd>n</kbd></button>
       </div>
       <KeyTable key={`${stream} ${fed} ${prefix.late} ${filter.late} ${sort}`} model={model} total={total} rev={rev}
         progress={paging && keys ? Math.min(1, model.order.length / keys) : null} wrong={asked === null ? 'A filter is a name, a sign and a value: mode = heating, version > 10, name ^= Ada.' : ''} />
@@ -102,12 +101,12 @@ function useLate(first: string): [{ now: string; late: string }, (v: string) => 
 }
 
 function Verdict({ keys, fed, paging, read, narrowed, missing }: { keys: number | null; fed: string; paging: boolean; read: number; narrowed: boolean; missing: boolean }): JSX.Element {
-  const { present, as_of } = said.value
-  const rows = present ? 'The rows you see are live' : `The rows you see are as they were at ${time(as_of)} UTC`
+  const { present } = said.value
+  const rows = present ? 'The rows you see are live; the others are read when you come to them.' : 'The rows you see were live then; the others wait for the line.'
   if (missing && read === 0) return <p class="lead"><strong>There is no such stream.</strong> It may be named otherwise, or not be configured.</p>
-  if (narrowed) return <p class="lead"><strong>{plural(read, 'key')} read.</strong> {rows}; the others are read when you come to them.</p>
+  if (narrowed) return <p class="lead"><strong>{plural(read, 'key')} read.</strong> {rows}</p>
   if (fed === 'room') {
-    return <p class="lead"><strong>{keys === null ? 'Reading the keys.' : `${plural(keys, 'key')}.`}</strong> {paging && present ? `${int(read)} read so far; what is shown is current, the rest follows.` : present ? 'Every one of them is live here.' : `They are as they were at ${time(as_of)} UTC.`}</p>
+    return <p class="lead"><strong>{keys === null ? 'Reading the keys.' : `${plural(keys, 'key')}.`}</strong> {paging && present ? `${int(read)} read so far; what is shown is current, the rest follows.` : present ? 'Every one of them is live here.' : 'Every one of them was live then.'}</p>
   }
-  return <p class="lead"><strong>{keys === null ? 'Keys.' : `${plural(keys, 'key')}.`}</strong> {rows}; the others are read when you come to them.</p>
+  return <p class="lead"><strong>{keys === null ? 'Keys.' : `${plural(keys, 'key')}.`}</strong> {rows}</p>
 }

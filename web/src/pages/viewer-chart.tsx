@@ -31,7 +31,7 @@ function points(model: ViewerModel, path: string): Point[] {
 }
 
 export function NumberOverTime({ model }: { model: ViewerModel; rev: number }): JSX.Element | null {
-  const [range, setRange] = useState(5)
+  const [range, setRange] = useState(1)
   const [table, setTable] = useState(false)
   const [fit, setFit] = useState(0)
   const seen = useRef<ViewerModel | null>(null)
@@ -62,7 +62,7 @@ export function NumberOverTime({ model }: { model: ViewerModel; rev: number }): 
       <div class="hero">
         <Big text={typeof now === 'number' ? figure(now) : '\u2013'} of={shown} />
         <h2 id="h-chart" class="path">{spoken(shown) || 'value'}</h2>
-        <span class="was">{was ? `was ${figure(was.v)}` : ''}</span>
+        <span class="was">{was && last && was.v !== last.v ? `was ${figure(was.v)}` : ''}</span>
         <div class="tabs" role="group" aria-label="Range">
           {RANGES.map((r) => <button key={r} type="button" aria-pressed={r === range} onClick={() => { setRange(r); setFit(fit + 1) }}>{r} min</button>)}
           <button type="button" onClick={() => setFit(fit + 1)} title="The axis grows by itself and shrinks only here">Fit</button>

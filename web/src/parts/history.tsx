@@ -18,7 +18,7 @@ export function History({ entries }: { entries: Entry[]; rev: number }): JSX.Ele
         {Array.from({ length: SLOTS }, (_, i) => {
           const e = shown[i]
           return (
-            <li key={i} class={e?.kind === 'gap' ? 'gap' : e?.kind === 'sync' ? 'gap sync' : ''}>
+            <li key={i} class={e?.kind === 'gap' ? 'gap' : e?.kind === 'sync' ? 'gap sync' : e ? '' : 'empty'}>
               <span class="ver">{e && e.version > 0 ? `v${int(e.version)}` : ''}</span>
               <span class="at">{e && e.at > 0 ? time(e.at, 1) : ''}</span>
               <span class={e?.kind === 'removed' ? 'what t-fault' : 'what'} title={e?.what}>{e?.what ?? ''}</span>
