@@ -1,7 +1,7 @@
 // The keyboard: single keys of the page in view, `g` then a letter to go, and the switch that turns
 // single keys off (WCAG 2.1.4). Invariant: nothing is taken while the reader types in a field.
 import { signal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
+import { useLayoutEffect } from 'preact/hooks'
 
 export type Keys = Record<string, (e: KeyboardEvent) => void>
 
@@ -27,9 +27,10 @@ export function setSingleKeys(on: boolean): void {
   } catch { /* a private window: it holds until it closes */ }
 }
 
-/** Keys of the calling component, before those of what is around it. */
+/** Keys of the calling component, before those of what is around it; at once after each render, so
+ *  that a quick second press acts on what the first one did. */
 export function useKeys(keys: Keys): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     layers.push(keys)
     return () => { layers.splice(layers.indexOf(keys), 1) }
   })

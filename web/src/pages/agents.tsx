@@ -19,6 +19,7 @@ import { AgentsModel, PARTS, URLS, type Action, type Agent, type Pair, type Perf
 const SLOTS = 19
 const ACTIVE_MS = 60_000
 const PAINT_MS = 500
+const HOUR_MS = 3_600_000
 const SHAPES: Record<string, [string, string]> = { tool_call: ['ring', ''], decision: ['diamond', 't-data'], success: ['live', 't-live'], error: ['offline', 't-fault'] }
 
 export function Agents(): JSX.Element {
@@ -120,7 +121,7 @@ function Times({ model }: { model: AgentsModel }): JSX.Element {
     return {
       series: [
         { color: 'data-3', points: model.times.p99, tag: tag('p99') }, { color: 'data-2', points: model.times.p90, tag: tag('p90') }, { color: 'data', points: model.times.p50, tag: tag('p50') }],
-      marks: [], from: Math.min(opened, to - 300_000) < to - 3_600_000 ? to - 3_600_000 : to - Math.max(300_000, to - opened), to, known: said.value.present ? to : said.value.as_of, holds: false, quiet: !said.value.present
+      marks: [], from: to - Math.min(HOUR_MS, Math.max(ACTIVE_MS, to - opened)), to, known: said.value.present ? to : said.value.as_of, holds: false, quiet: !said.value.present
     }
   }
   return <Chart data={data} height={164} right={64} zero label="routing time p50, p90, p99 since you opened this page" />

@@ -1,6 +1,6 @@
 // The rows of the key table: slots that are written anew as one scrolls, rooms for the rows in view,
-// the selection by keyboard. Invariant: rows are placed, never pushed; the selected row is found by
-// its number, so it is never recycled away. Not where entities are kept.
+// the selection by keyboard. Invariant: rows are placed, never pushed; the selected row has an element
+// of its own, so that the focus is never recycled away. Not where entities are kept.
 import type { JSX } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { int } from '../fmt'
@@ -24,6 +24,7 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
   const [tall, setTall] = useState(480)
   const [size, setSize] = useState(narrow.matches ? 54 : 32)
   const [selected, setSelected] = useState(-1)
+  const byKey = useRef(false)
   const read = model.order.length
   const more = model.fed === 'list' && (model.next !== null || !model.loaded) && !model.full
   const w = view(scroll, tall, size, read)
@@ -40,6 +41,7 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
 
   const move = (by: number): void => {
     const to = Math.max(0, Math.min(read - 1, selected < 0 ? w.from + (by > 0 ? 0 : 1) : selected + by))
+    byKey.current = true
     setSelected(to)
     box.current!.scrollTop = reveal(to, box.current!.scrollTop, tall, size)
   }
@@ -47,23 +49,25 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
   useKeys({ j: () => move(1), k: () => move(-1), ArrowDown: () => move(1), ArrowUp: () => move(-1), Enter: open })
 
   const rows: { slot: number; row: number }[] = []
-  for (let i = 0; i < w.count; i++) rows.push({ slot: slotOf(w.from + i, w.slots), row: w.from + i })
+  for (let i = 0; i < w.count; i++) if (w.from + i !== selected) rows.push({ slot: slotOf(w.from + i, w.slots), row: w.from + i })
   rows.sort((a, b) => a.slot - b.slot)
+  const chosen = model.held.get(model.order[selected] ?? '')
   const [first, last] = spoken(scroll, tall, size, read)
   const all = total ?? (model.loaded && !more ? read : null)
   return (
     <>
-      <div class="keys" role="grid" aria-label="Keys" aria-rowcount={all ?? -1} aria-readonly="true" aria-activedescendant={selected >= 0 ? `key-${selected}` : undefined}>
+      <div class="keys" role="grid" aria-label="Keys" aria-rowcount={all ?? -1} aria-readonly="true">
         <div class="hd" role="row"><span role="columnheader">Key</span><span role="columnheader">Value</span><span role="columnheader">Version</span><span role="columnheader">Position</span><span role="columnheader">Age</span><span role="columnheader">Skipped</span></div>
         <div class="load" aria-hidden="true"><i style={{ width: `${(progress ?? 0) * 100}%` }} hidden={progress === null} /></div>
-        <div class="view" ref={box} tabIndex={0} aria-label="Keys, j and k move, Enter opens" onScroll={(e) => setScroll(e.currentTarget.scrollTop)}>
-          <div class="pad" style={{ height: `${(read + (more ? 1 : 0)) * size}px` }} />
+        <div class="view" ref={box} tabIndex={0} role="rowgroup" aria-label="j and k move, Enter opens" onScroll={(e) => setScroll(e.currentTarget.scrollTop)}>
+          <div class="pad" role="presentation" style={{ height: `${(read + (more ? 1 : 0)) * size}px` }} />
           {rows.map(({ slot, row }) => {
             const key = model.order[row]!
             const h = model.held.get(key)
-            return h ? <Row key={slot} h={h} row={row} size={size} selected={row === selected} onSelect={() => setSelected(row)} rev={rev} /> : null
+            return h ? <Row key={slot} h={h} row={row} size={size} onSelect={() => { byKey.current = false; setSelected(row) }} rev={rev} /> : null
           })}
-          {more && read > 0 && <div class="row" style={{ transform: `translateY(${read * size}px)` }}><span class="quiet">Reading on</span><span><i class="ghost w60" /></span></div>}
+          {chosen && <Row key={`selected ${selected}`} h={chosen} row={selected} size={size} selected focus={byKey.current} onSelect={() => undefined} rev={rev} />}
+          {more && read > 0 && <div class="row" role="presentation" style={{ transform: `translateY(${read * size}px)` }}><span class="quiet">Reading on</span><span><i class="ghost w60" /></span></div>}
           {read === 0 && <Nothing model={model} wrong={wrong} />}
         </div>
       </div>
@@ -80,14 +84,16 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
 
 function Nothing({ model, wrong }: { model: StreamModel; wrong: string }): JSX.Element {
   const narrowed = model.prefix !== '' || model.filter.length > 0
-  if (wrong) return <div class="nothing problem">{wrong}</div>
+  if (wrong) return <div role="presentation" class="nothing problem">{wrong}</div>
   if (model.problem) return <div class="nothing" role="alert"><strong>The keys did not come.</strong> {model.problem.message} <button class="btn" type="button" onClick={() => { model.problem = null; void model.more() }}>Ask again</button></div>
-  if (!model.loaded) return <div class="nothing" aria-busy="true"><i class="ghost w40" /></div>
-  return <div class="nothing">{narrowed ? 'No key here matches.' : 'No key yet. The first record of this stream brings one.'}</div>
+  if (!model.loaded) return <div role="presentation" class="nothing" aria-busy="true"><i class="ghost w40" /></div>
+  return <div role="presentation" class="nothing">{narrowed ? 'No key here matches.' : 'No key yet. The first record of this stream brings one.'}</div>
 }
 
-function Row({ h, row, size, selected, onSelect }: { h: Held; row: number; size: number; selected: boolean; onSelect: () => void; rev: number }): JSX.Element {
+function Row({ h, row, size, selected = false, focus = false, onSelect }: { h: Held; row: number; size: number; selected?: boolean; focus?: boolean; onSelect: () => void; rev: number }): JSX.Element {
   const e = h.entity
+  const self = useRef<HTMLDivElement>(null)
+  useEffect(() => { if (focus) self.current!.focus({ preventScroll: true }) }, [])
   const value = useRef<HTMLElement>(null)
   const last = useRef({ key: e.key, changes: h.changes })
   useLayoutEffect(() => {
@@ -99,7 +105,7 @@ function Row({ h, row, size, selected, onSelect }: { h: Held; row: number; size:
   const of = `${e.key}\0${h.path}`
   widest.current = { of, chars: Math.max(widest.current.of === of ? widest.current.chars : 0, leaf.length) }
   return (
-    <div class="row" role="row" id={`key-${row}`} aria-rowindex={row + 1} aria-selected={selected} style={{ transform: `translateY(${row * size}px)` }} onClick={onSelect}>
+    <div class="row" role="row" ref={self} tabIndex={selected ? 0 : -1} aria-rowindex={row + 1} aria-selected={selected} style={{ transform: `translateY(${row * size}px)` }} onClick={onSelect}>
       <span class="ky" role="gridcell"><a href={keyPath(e.stream, e.key)} tabIndex={-1} title={e.key}>{e.key}</a></span>
       <span class="val" role="gridcell">{e.deleted ? <span class="t-fault">removed</span> : <span key={of}>{before}<b ref={value} style={{ minWidth: `${widest.current.chars}ch` }}>{leaf}</b>{after}</span>}</span>
       <span class="ver" role="gridcell"><Cell text={int(e.version)} of={e.key} strong /></span>
