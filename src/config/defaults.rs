@@ -16,6 +16,7 @@ impl Default for Server {
             listen: "127.0.0.1:8080".into(),
             admin_listen: "127.0.0.1:9090".into(),
             admin_url: String::new(),
+            public_url: String::new(),
             stop_deadline_ms: 8_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,

@@ -53,6 +53,8 @@ pub struct Server {
     pub admin_listen: String,
     /// Where browsers find the admin listener, if public pages are to link to it; empty: no links.
     pub admin_url: String,
+    /// Where browsers find the public listener, if admin pages are to link back to it; empty: no links.
+    pub public_url: String,
     /// A stop drains for so long, then ends.
     pub stop_deadline_ms: u64,
     /// A connection that sends no complete header in this time is closed.

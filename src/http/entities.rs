@@ -44,10 +44,10 @@ pub async fn streams(State(context): State<Context>, query: Query) -> Result<Res
         }
     }
     let server = &context.config.server;
-    let admin = Some(&server.admin_url).filter(|url| !url.is_empty());
-    let body = json!({
-        "streams": streams, "apps": apps, "links": {"admin": admin}, "at": clock::iso(clock::now_ms()),
-    });
+    let [admin, public] =
+        [&server.admin_url, &server.public_url].map(|url| Some(url).filter(|url| !url.is_empty()));
+    let links = json!({"admin": admin, "public": public});
+    let body = json!({"streams": streams, "apps": apps, "links": links, "at": clock::iso(clock::now_ms())});
     Ok(json_answer(&context, StatusCode::OK, body.to_string()))
 }
 

@@ -62,10 +62,13 @@ impl Context {
     }
 }
 
-/// The public listener. `extra` is merged as it is (routes only, no fallback) and gets the same guards and headers.
-pub fn public(context: &Context, extra: Router) -> Router {
+/// The public listener. `extra` (live, apps; routes only, no fallback) is merged with what it says of itself, and gets the
+/// same guards and headers.
+pub fn public(context: &Context, extra: impl Into<OpenApiRouter>) -> Router {
     let (routes, mut document) = public_routes().split_for_parts();
+    let (extra, more) = extra.into().split_for_parts();
     document.merge(openapi::live());
+    document.merge(more);
     let body_timeout = Duration::from_millis(context.config.server.body_timeout_ms);
     let extra = extra.layer(RequestBodyTimeoutLayer::new(body_timeout));
     let origins = &context.config.security.allowed_origins;

@@ -187,6 +187,9 @@ pub struct Links {
     /// Where browsers find the admin listener, if they may know.
     #[schema(required)]
     pub admin: Option<String>,
+    /// Where browsers find the public one.
+    #[schema(required)]
+    pub public: Option<String>,
 }
 
 /// One stream now.

@@ -57,9 +57,11 @@ pub(super) fn addresses(config: &Config, check: &mut Check) {
             "server.admin_listen must differ from server.listen: what operators see is not for everyone";
         check.that(!clash, &["server.admin_listen", "server.listen"], why);
     }
-    let url = &server.admin_url;
-    let why = "server.admin_url must begin with http:// or https://, or be empty";
-    check.that(url.is_empty() || is_web(url), &["server.admin_url"], why);
+    for (setting, url) in [("server.admin_url", &server.admin_url), ("server.public_url", &server.public_url)]
+    {
+        let why = format!("{setting} must begin with http:// or https://, or be empty");
+        check.that(url.is_empty() || is_web(url), &[setting], why);
+    }
 }
 
 fn address(setting: &str, text: &str, check: &mut Check) -> Option<SocketAddr> {

@@ -85,6 +85,7 @@ fn addresses_parse_and_differ() {
         assert_eq!(found, [""; 0], "{listen} {admin}");
     }
     breaks("server.admin_url must begin", |config| config.server.admin_url = "ops.example".into());
+    breaks("server.public_url must begin", |config| config.server.public_url = "shop.example".into());
 }
 
 #[test]

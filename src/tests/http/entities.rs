@@ -236,12 +236,17 @@ async fn what_the_engine_says_of_a_query_names_the_parameter() {
 
 #[tokio::test]
 async fn all_streams_are_listed_with_their_apps_and_the_way_to_the_admin_pages() {
-    let door = door_with(|config| config.server.admin_url = "http://ops.example".into(), Router::new()).await;
+    let named = |config: &mut Config| {
+        config.server.admin_url = "http://ops.example".into();
+        config.server.public_url = "http://shop.example".into();
+    };
+    let door = door_with(named, Router::new()).await;
     let answer = json(door.get("/api/streams").await).await;
     let streams: schema::Streams = serde_json::from_value(answer).expect("streams");
     let names: Vec<_> = streams.streams.iter().map(|stream| stream.stream.as_str()).collect();
     assert_eq!((names, streams.apps), (vec!["kv", "acts"], vec!["agents".to_owned()]));
     assert_eq!(streams.links.admin.as_deref(), Some("http://ops.example"));
+    assert_eq!(streams.links.public.as_deref(), Some("http://shop.example"));
     assert!(streams.at.ends_with('Z'));
     let door = super::door().await;
     assert_eq!(json(door.get("/api/streams").await).await["links"]["admin"], Value::Null);

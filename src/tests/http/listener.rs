@@ -71,6 +71,38 @@ async fn a_body_that_does_not_come_is_408() {
 }
 
 #[tokio::test]
+async fn who_asks_before_sending_too_much_is_told_at_once() {
+    let door = door().await;
+    let answer = raw(
+        &door,
+        b"PUT /api/streams/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\nExpect: 100-continue\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("/problems/too-large"), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_and_connections_are_measured_by_route_and_never_by_key() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _here = ::metrics::set_default_local_recorder(&recorder);
+    let door = door_with(|config| config.server.connections_max = 1, Router::new()).await;
+    door.put("/api/streams/kv/some-key", "1").await;
+    problem(door.ask("GET", "/no/such/path"), 404, "not-found").await;
+    let mut over = connect(&door).await;
+    assert!(!alive(&mut over).await);
+    let told = recorder.handle().render();
+    for line in [
+        "route=\"/api/streams/{stream}/{*key}\",method=\"PUT\",status=\"202\"",
+        "route=\"none\",method=\"GET\",status=\"404\"",
+        "statecast_http_connections{listener=\"public\"} 1",
+        "statecast_http_connections_refused_total{listener=\"public\"} 1",
+    ] {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    assert!(!told.contains("some-key") && !told.contains("such"));
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_not_taken_for_whole() {
     let door = door().await;
     let mut socket = connect(&door).await;
