@@ -11,6 +11,22 @@ use crate::{
 use futures_util::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
 
+/// What an engine stands on.
+#[derive(Clone)]
+pub struct Ports {
+    pub log: Arc<dyn Log>,
+    /// For writers.
+    pub store: Arc<dyn Store>,
+    /// The same store for HTTP and live rooms, with connections of its own where it has connections.
+    pub readers: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
+
 /// A topic as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {

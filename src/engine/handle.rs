@@ -147,7 +147,7 @@ async fn load(stream: &Stream, key: &str) -> Result<Option<Document>, ReadError>
 
 /// The documents of a key as the store has them; what is ours is kept in the view.
 async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError> {
-    let (store, name, key) = (stream.shared.store.clone(), stream.name().clone(), Key::from(key));
+    let (store, name, key) = (stream.shared.readers.clone(), stream.name().clone(), Key::from(key));
     let by_partition = stream.spec.by_partition;
     let wanted = key.clone();
     let call = async move {
@@ -171,7 +171,7 @@ fn unreadable(error: StoreError) -> ReadError {
 }
 
 async fn scan(stream: &Stream, scan: Scan) -> Result<Vec<Document>, ReadError> {
-    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
     stream.try_store(async move { store.scan(&name, scan).await }.boxed()).await.map_err(unreadable)
 }
 
@@ -279,7 +279,7 @@ impl Engine for Handle {
             }
             let ids: Vec<EntityId> =
                 keys.iter().map(|key| EntityId { key: key.clone(), partial: None }).collect();
-            let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+            let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
             let call = async move { store.load(&name, &ids).await };
             let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
             for document in &documents {

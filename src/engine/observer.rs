@@ -83,7 +83,7 @@ fn publish(stream: &Stream, number: u32, progress: &super::progress::PartitionPr
 }
 
 async fn count_keys(stream: &Arc<Stream>) {
-    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
     let counted = stream.try_store(async move { store.count(&name).await }.boxed()).await;
     if let Ok(keys) = counted {
         stream.progress.keys.store(keys, Ordering::Relaxed);

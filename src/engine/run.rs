@@ -13,10 +13,7 @@ use super::{
     supervisor::{Fatal, Pulse, Supervisor},
     waiters::Waiters,
 };
-use crate::{
-    config::Config,
-    ports::{Log, Store},
-};
+use crate::{config::Config, ports::Ports};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -42,17 +39,21 @@ const THREADS_MAX: usize = 8;
 /// Starts every stream. Returns once the threads run; generations start behind it.
 pub async fn start(
     config: &Config,
-    log: Arc<dyn Log>,
-    store: Arc<dyn Store>,
+    ports: Ports,
     specs: Vec<StreamSpec>,
     instance: String,
 ) -> std::io::Result<Running> {
     let settings = Arc::new(config.engine.clone());
     let news = Arc::new(NewsBox::new(config.live.news_keys_max));
     let streams_max = specs.len().max(1);
+    let Ports { log, store, readers } = ports;
+    for spec in &specs {
+        store.prepare(&spec.name, &spec.rows).await.map_err(std::io::Error::other)?;
+    }
     let shared = Shared {
         log,
         store,
+        readers,
         gate: Arc::default(),
         news: news.clone(),
         waiters: Arc::new(Waiters::new(instance, settings.waiters_max)),

@@ -49,6 +49,8 @@ pub struct StreamSpec {
 pub struct Shared {
     pub log: Arc<dyn Log>,
     pub store: Arc<dyn Store>,
+    /// The same store, by connections that writers do not need.
+    pub readers: Arc<dyn Store>,
     pub settings: Arc<config::Engine>,
     pub gate: Arc<Gate>,
     pub news: Arc<NewsBox>,

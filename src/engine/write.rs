@@ -178,13 +178,16 @@ async fn append_one(stream: &Stream, writer: &WriterProgress, topic: &str, recor
             Err(error) => LogError::Unknown(error.to_string()),
         };
         // Not even a record that the log refuses may be dropped: it holds its partition until somebody acts.
-        let mut stuck = lock(&writer.stuck);
-        if stuck.is_none() {
-            tracing::error!(stream = %stream.name(), topic, %error, "records cannot be appended, their partitions wait");
-            *stuck = Some(format!("{topic} cannot be written: {error}"));
-        }
-        drop(stuck);
+        stick(stream, writer, topic, &error);
         tokio::time::sleep(APPEND_WAIT).await;
+    }
+}
+
+fn stick(stream: &Stream, writer: &WriterProgress, topic: &str, error: &LogError) {
+    let mut stuck = lock(&writer.stuck);
+    if stuck.is_none() {
+        tracing::error!(stream = %stream.name(), topic, %error, "records cannot be appended, their partitions wait");
+        *stuck = Some(format!("{topic} cannot be written: {error}"));
     }
 }
 

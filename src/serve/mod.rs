@@ -4,10 +4,11 @@
 //! Not here: what any part does.
 
 mod listeners;
+mod process;
 mod start;
 
 pub use listeners::Listeners;
-pub use start::{Ports, log, ports, topics};
+pub use start::{log, ports, topics};
 
 use crate::{
     cli::Exit,
@@ -35,14 +36,14 @@ impl Fault {
 
 /// Serves until told to stop. Opens, in this order: logging, ports, log and store, topics, engine.
 pub fn run(config: Config) -> Result<(), Fault> {
-    let _logging = start_logging(&config)?;
+    let logging = start_logging(&config)?;
     let listeners = Listeners::open(&config.server)?;
     // Who reads our output may be gone; that is no reason not to serve.
     let _ = listeners.announce(io::stdout());
     runtime()?.block_on(async {
         let ports = ports(&config).await?;
         topics(&config, &*ports.log, &streams::topics(&config)).await?;
-        Err(Fault::new(Exit::Internal, "this build has no engine"))
+        process::run(config, listeners, ports, &logging).await
     })
 }
 

@@ -7,36 +7,21 @@
 use super::Fault;
 use crate::{
     adapters::{
+        kafka::KafkaLog,
         memory::{MemoryLog, MemoryStore},
         mongo::MongoStore,
         null::NullStore,
     },
     cli::Exit,
     config::{Config, LogKind, StoreKind, redact},
-    ports::{Log, LogError, Store, StoreError, TopicSpec},
+    ports::{Log, LogError, Ports, Store, StoreError, TopicSpec},
 };
 use backon::{ExponentialBuilder, Retryable};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// What the engine stands on.
-#[derive(Clone)]
-pub struct Ports {
-    pub log: Arc<dyn Log>,
-    /// For writers.
-    pub store: Arc<dyn Store>,
-    /// The same store for HTTP and live rooms, with connections of its own where it has connections.
-    pub readers: Arc<dyn Store>,
-}
-
-impl fmt::Debug for Ports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ports").finish_non_exhaustive()
-    }
-}
 
 /// Log and store as configured, both reached.
 pub async fn ports(config: &Config) -> Result<Ports, Fault> {
@@ -49,7 +34,7 @@ pub async fn log(config: &Config) -> Result<Arc<dyn Log>, Fault> {
     match config.log.kind {
         LogKind::Memory => Ok(Arc::new(MemoryLog::default())),
         LogKind::Embedded => Err(Fault::new(Exit::Internal, "this build does not have it yet")),
-        LogKind::Kafka => Err(Fault::new(Exit::Internal, "this build does not have it yet")),
+        LogKind::Kafka => kafka(config).await,
     }
 }
 
@@ -61,6 +46,15 @@ async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Store>), Fau
         StoreKind::Mongodb => return mongodb(config).await,
     };
     Ok((store.clone(), store))
+}
+
+async fn kafka(config: &Config) -> Result<Arc<dyn Log>, Fault> {
+    let name = format!("Kafka at {}", config.kafka.brokers);
+    let wrong = |error: LogError| Fault::new(Exit::Configuration, format!("{name} cannot be used: {error}"));
+    let log = Arc::new(KafkaLog::new(&config.kafka).map_err(wrong)?);
+    let deadline = Duration::from_millis(config.kafka.start_timeout_ms);
+    reached(config, &name, deadline, || async { Ok(log.ping().await?) }).await?;
+    Ok(log)
 }
 
 async fn mongodb(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Store>), Fault> {

@@ -8,7 +8,7 @@ use crate::{
         api::{Outcome, State, WriteError},
         run::{self, Running},
     },
-    ports::{EntityId, Log, Store},
+    ports::{EntityId, Log, Ports, Store},
     record::{NewRecord, Position},
 };
 use std::{sync::Arc, time::Duration};
@@ -31,11 +31,13 @@ impl Bench {
         bench
     }
 
+    fn ports(&self) -> Ports {
+        Ports { log: self.log.clone(), store: self.store.clone(), readers: self.store.clone() }
+    }
+
     async fn start(&self) -> Running {
         let specs = apps::register(&self.config);
-        run::start(&self.config, self.log.clone(), self.store.clone(), specs, "test".into())
-            .await
-            .expect("engine")
+        run::start(&self.config, self.ports(), specs, "test".into()).await.expect("engine")
     }
 }
 

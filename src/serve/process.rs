@@ -1,0 +1,117 @@
+//! The running process: engine, listeners, and the way down.
+//!
+//! Invariant: stop order is intake, clients, writers, offsets, connections; whatever a part does not finish by its
+//! deadline is cut, and a process that is only half alive ends (exit 70).
+//! Not here: opening dependencies (`start`).
+
+use super::{Fault, Listeners};
+use crate::{
+    apps,
+    cli::Exit,
+    config::Config,
+    engine::run::{self, Running},
+    http::{self, Context, counted, ops, serve::Accept},
+    metrics,
+    ports::Ports,
+    telemetry,
+};
+use std::{io::Write as _, sync::Arc, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How often the supervisor's own pulse is felt.
+const FEEL_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the engine behind the open listeners until a signal or a fault.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    ports: Ports,
+    logging: &telemetry::Logging,
+) -> Result<(), Fault> {
+    let config = Arc::new(config);
+    let internal = |error: &dyn std::fmt::Display| Fault::new(Exit::Internal, error.to_string());
+    let recorder = metrics::install().map_err(|error| internal(&error))?;
+    let instance = uuid::Uuid::new_v4().simple().to_string();
+    let mut running = run::start(&config, ports, apps::register(&config), instance)
+        .await
+        .map_err(|error| internal(&error))?;
+    let stop = CancellationToken::new();
+    let context = Context { engine: running.engine.clone(), config: config.clone(), stop: stop.clone() };
+    let tools = ops::Tools { metrics: recorder.clone(), log_level: Some(Arc::new(logging.levels.clone())) };
+    tokio::spawn(ops::upkeep(recorder, stop.clone()));
+    let (public, admin) = (tokio_listener(listeners.public)?, tokio_listener(listeners.admin)?);
+    let options = counted::Options::from(&config.live);
+    let public = tokio::spawn(http::serve::run(
+        public,
+        http::public(&context, axum::Router::new()),
+        Accept::public(&config.server),
+        move |socket| counted::Connection::new(socket, options),
+        stop.clone(),
+    ));
+    let admin = tokio::spawn(http::serve::run(
+        admin,
+        http::admin(&context, tools),
+        Accept::admin(&config.server),
+        http::serve::plain,
+        stop.clone(),
+    ));
+    let _ = writeln!(std::io::stdout(), "ready"); // who reads our output may be gone
+    let ended = until_end(&mut running).await;
+    down(&config, running, stop, ended.is_ok()).await;
+    let _ = tokio::join!(public, admin);
+    ended
+}
+
+fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpListener, Fault> {
+    tokio::net::TcpListener::from_std(listener).map_err(|e| Fault::new(Exit::Internal, e.to_string()))
+}
+
+/// Waits for a signal to stop (`Ok`), or for a reason that the process cannot go on.
+async fn until_end(running: &mut Running) -> Result<(), Fault> {
+    let signals = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) = signals.map_err(|e| Fault::new(Exit::Internal, e.to_string()))?;
+    let mut feel = tokio::time::interval(FEEL_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            Some(fatal) = running.fatal.recv() => return Err(Fault::new(Exit::Internal, fatal.0)),
+            _ = feel.tick() => {
+                if !running.is_alive() {
+                    return Err(Fault::new(Exit::Internal, "the supervisor does not come round"));
+                }
+            }
+        }
+    }
+}
+
+/// Drains to the deadline. A process that ends for a fault leaves at once: replay makes it whole.
+async fn down(config: &Config, running: Running, stop: CancellationToken, clean: bool) {
+    let deadline = Duration::from_millis(config.server.stop_deadline_ms);
+    tracing::info!(clean, "stopping");
+    hurry(deadline);
+    stop.cancel();
+    let deadline = if clean { deadline } else { Duration::from_millis(500) };
+    let drained = running.stop(deadline).await;
+    tracing::info!(drained, "stopped");
+}
+
+/// Whatever hangs, the process is gone a little after its deadline. A second signal ends it at once.
+fn hurry(deadline: Duration) {
+    const AFTER_DEADLINE: Duration = Duration::from_millis(1_500);
+    tokio::spawn(async move {
+        let second = async {
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+                return std::future::pending().await;
+            };
+            terminate.recv().await;
+        };
+        tokio::select! {
+            () = second => {}
+            () = tokio::time::sleep(deadline + AFTER_DEADLINE) => {}
+        }
+        tracing::error!("process ends without having finished its stop");
+        std::process::exit(Exit::Internal as i32);
+    });
+}
