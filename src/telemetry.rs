@@ -80,16 +80,6 @@ impl Levels {
     }
 }
 
-impl crate::http::ops::LogLevel for Levels {
-    fn get(&self) -> String {
-        Levels::get(self)
-    }
-
-    fn set(&self, directives: &str) -> Result<(), String> {
-        Levels::set(self, directives)
-    }
-}
-
 /// Logging for as long as this lives. When it is dropped, what waits is written, for a second at most.
 pub struct Logging {
     pub levels: Levels,

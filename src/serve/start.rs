@@ -7,6 +7,7 @@
 use super::Fault;
 use crate::{
     adapters::{
+        embedded::{Embedded, OpenError},
         kafka::KafkaLog,
         memory::{MemoryLog, MemoryStore},
         mongo::MongoStore,
@@ -25,25 +26,50 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Log and store as configured, both reached.
 pub async fn ports(config: &Config) -> Result<Ports, Fault> {
-    let (log, (store, readers)) = tokio::try_join!(log(config), stores(config))?;
+    let folder = folder(config)?;
+    let (log, (store, readers)) =
+        tokio::try_join!(log_of(config, folder.as_ref()), stores(config, folder.as_ref()))?;
     Ok(Ports { log, store, readers })
 }
 
 /// The log as configured, reached.
 pub async fn log(config: &Config) -> Result<Arc<dyn Log>, Fault> {
-    match config.log.kind {
-        LogKind::Memory => Ok(Arc::new(MemoryLog::default())),
-        LogKind::Embedded => Err(Fault::new(Exit::Internal, "this build does not have it yet")),
-        LogKind::Kafka => kafka(config).await,
+    let folder = if config.log.kind == LogKind::Embedded { folder(config)? } else { None };
+    log_of(config, folder.as_ref()).await
+}
+
+/// The folder that an embedded log and an embedded store share.
+fn folder(config: &Config) -> Result<Option<Embedded>, Fault> {
+    if config.log.kind != LogKind::Embedded && config.store.kind != StoreKind::Embedded {
+        return Ok(None);
+    }
+    let wrong = |error: OpenError| Fault::new(Exit::Configuration, error.to_string());
+    Embedded::open(&config.embedded).map(Some).map_err(wrong)
+}
+
+fn no_folder() -> Fault {
+    Fault::new(Exit::Internal, "the embedded folder was not opened")
+}
+
+async fn log_of(config: &Config, folder: Option<&Embedded>) -> Result<Arc<dyn Log>, Fault> {
+    match (config.log.kind, folder) {
+        (LogKind::Embedded, Some(folder)) => Ok(Arc::new(folder.log())),
+        (LogKind::Embedded, None) => Err(no_folder()),
+        (LogKind::Memory, _) => Ok(Arc::new(MemoryLog::default())),
+        (LogKind::Kafka, _) => kafka(config).await,
     }
 }
 
-async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Store>), Fault> {
-    let store: Arc<dyn Store> = match config.store.kind {
-        StoreKind::Memory => Arc::new(MemoryStore::default()),
-        StoreKind::Null => Arc::new(NullStore),
-        StoreKind::Embedded => return Err(Fault::new(Exit::Internal, "this build does not have it yet")),
-        StoreKind::Mongodb => return mongodb(config).await,
+async fn stores(
+    config: &Config,
+    folder: Option<&Embedded>,
+) -> Result<(Arc<dyn Store>, Arc<dyn Store>), Fault> {
+    let store: Arc<dyn Store> = match (config.store.kind, folder) {
+        (StoreKind::Embedded, Some(folder)) => Arc::new(folder.store()),
+        (StoreKind::Embedded, None) => return Err(no_folder()),
+        (StoreKind::Memory, _) => Arc::new(MemoryStore::default()),
+        (StoreKind::Null, _) => Arc::new(NullStore),
+        (StoreKind::Mongodb, _) => return mongodb(config).await,
     };
     Ok((store.clone(), store))
 }
