@@ -32,7 +32,7 @@ pub async fn home(headers: HeaderMap) -> Response {
     page(&headers)
 }
 
-/// One key of `kv`, live
+/// One key of kv, live
 #[utoipa::path(get, path = "/viewer/{*key}", operation_id = "page_viewer", tag = "pages", params(super::schema::KeyPath),
     responses((status = 200, description = "The page", content_type = "text/html", body = String)))]
 pub async fn viewer(headers: HeaderMap) -> Response {
