@@ -25,7 +25,7 @@ export interface Problem {
   title: string
   status?: number
   detail?: string
-  errors?: { field?: string; pointer?: string; room?: string; detail?: string }[]
+  errors?: { field?: string; pointer?: string; room?: string; detail?: string; remedy?: string }[]
   retry_ms?: number
   entity?: Entity | null
 }

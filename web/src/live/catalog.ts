@@ -29,13 +29,19 @@ export const onAdmin = (): boolean => route.value.page === 'pipeline' || route.v
 
 export interface NavItem { id: string; name: string; href: string }
 
+/** Where the public pages are: here, or where the admin listener was told; null where it was not. */
+export function publicBase(): string | null {
+  if (!onAdmin()) return ''
+  const told = catalog.value?.links?.public
+  return told ? told.replace(/\/+$/, '') : null
+}
+
 export function nav(): { pages: NavItem[]; admin: NavItem[] } {
   const c = catalog.value
-  const trim = (base: string): string => base.replace(/\/+$/, '')
-  const base = onAdmin() ? (c?.links?.public ? trim(c.links.public) : null) : ''
+  const base = publicBase()
   const pages: NavItem[] = base === null ? [] : [{ id: 'streams', name: 'Streams', href: `${base}/` }]
   if (base !== null && c?.apps.includes('agents')) pages.push({ id: 'agents', name: 'Agents', href: `${base}/agents` })
-  const far = onAdmin() ? '' : c?.links?.admin ? trim(c.links.admin) : null
+  const far = onAdmin() ? '' : (c?.links?.admin?.replace(/\/+$/, '') ?? null)
   const admin = far === null ? [] : [{ id: 'pipeline', name: 'Pipeline', href: `${far}/pipeline` }, { id: 'dlq', name: 'Dead letters', href: `${far}/dlq` }]
   return { pages, admin }
 }

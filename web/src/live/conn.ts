@@ -110,5 +110,5 @@ function lineCut(f: Facts, values: string): string {
   const next = left > 0 ? `next try in ${left} s` : 'trying now'
   return f.ever
     ? `Line cut, attempt ${int(Math.max(1, f.attempt))}, ${next}. ${values}; newer ones wait until it is back.`
-    : `The server does not answer, attempt ${int(Math.max(1, f.attempt))}, ${next}.`
+    : `The live line does not open, attempt ${int(Math.max(1, f.attempt))}, ${next}. Nothing here moves until it does.`
 }

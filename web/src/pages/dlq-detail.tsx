@@ -5,12 +5,12 @@ import { useState } from 'preact/hooks'
 import { bytes as size, int, time } from '../fmt'
 import { Dialog } from '../parts/dialog'
 import { Glyph } from '../parts/glyph'
+import { sentence } from '../parts/problem'
 import { copy } from '../parts/toast'
 import { decode, hex, text, type Letter, type Run } from './dlq-model'
 
 const narrow = matchMedia('(max-width: 700px)')
 const runs = (all: Run[]): JSX.Element[] => all.map((r, i) => (r.bad ? <mark key={i}>{r.text}</mark> : <span key={i}>{r.text}</span>))
-const sentence = (s: string): string => (s ? `${s.charAt(0).toUpperCase()}${s.slice(1)}${/[.!?]$/.test(s) ? '' : '.'}` : '')
 
 function save(l: Letter): void {
   const url = URL.createObjectURL(new Blob([decode(l.value_base64 ?? '') as BlobPart]))

@@ -11,6 +11,7 @@ import { usePaint } from '../paint'
 import { Age } from '../parts/cells'
 import { AsOf } from '../parts/chrome'
 import { Glyph } from '../parts/glyph'
+import { PollProblem } from '../parts/problem'
 import { toast } from '../parts/toast'
 import { Detail } from './dlq-detail'
 import { id, nearest, reasons, type Letter, type Summary } from './dlq-model'
@@ -105,7 +106,7 @@ export function DeadLetters(): JSX.Element {
     return (
       <main id="main" tabIndex={-1}>
         <h1>Dead letters<AsOf /></h1>
-        {poll.problem ? <div class="blank err" role="alert"><h3>The dead letters do not answer</h3><p>{poll.problem.message}</p></div> : <p class="lead" aria-busy="true">Asking what was refused.</p>}
+        {poll.problem ? <PollProblem what="The dead letters do not answer" problem={poll.problem} /> : <p class="lead" aria-busy="true">Asking what was refused.</p>}
       </main>
     )
   }

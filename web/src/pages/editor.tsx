@@ -5,6 +5,7 @@ import { useRef, useState } from 'preact/hooks'
 import { ProblemError, putIf, removeIf } from '../api'
 import { int } from '../fmt'
 import { Dialog } from '../parts/dialog'
+import { ProblemText } from '../parts/problem'
 import type { Entity, Json, Problem } from '../wire'
 
 export function checkJson(text: string): string {
@@ -14,15 +15,6 @@ export function checkJson(text: string): string {
   } catch (e) {
     return `Not JSON: ${(e as Error).message}. A text needs its quotes.`
   }
-}
-
-export function ProblemText({ problem }: { problem: Problem }): JSX.Element {
-  return (
-    <div class="problem" role="alert">
-      <strong>{problem.title}</strong>{problem.detail ? `: ${problem.detail}` : ''}
-      {problem.errors?.map((e, i) => <div key={i}>{e.field ?? e.pointer ?? e.room}: {e.detail}</div>)}
-    </div>
-  )
 }
 
 /** `entity` null: a key that is not there yet, whose name is asked for where `name` is empty. */

@@ -10,7 +10,7 @@ import { cause, holds, holdsFor, lag, waits, type Broadcaster, type Pipe, type S
 const SLOTS_MAX = 16
 const SVG = 'http://www.w3.org/2000/svg'
 const secs = (ms: number | null): string => (ms === null ? '' : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : age(ms))
-const CUT: Record<string, string> = { full: 'when full', aged: 'when aged', forced: 'when forced' }
+const CUT: Record<string, string> = { full: 'when full', aged: 'when aged', forced: 'when forced', idle: 'when idle' }
 
 export function Flow({ pipe, store, cast }: { pipe: Pipe; store: Store | null; cast: Broadcaster | null | undefined; rev: number }): JSX.Element {
   const box = useRef<HTMLDivElement>(null)
@@ -32,7 +32,7 @@ export function Flow({ pipe, store, cast }: { pipe: Pipe; store: Store | null; c
       <div class="col"><span class="cap">Partition consumers</span>
         {pipe.partitions.map((p) => (
           <div key={p.partition} title={p.held_why ?? undefined} class={`node cons ${held(p) ? 'held' : ''} ${why.what === 'partition' && why.id === p.partition ? 'cause' : ''}`} data-held={held(p)}>
-            <div class="l1"><b>{pipe.stream} {p.partition}</b><span class={held(p) ? 't-warn' : 'quiet'}>{p.held_since ? 'held by its limit' : held(p) ? 'holds a slice' : lag(p) > 0 ? 'pulling' : 'waiting'}</span></div>
+            <div class="l1"><b>{pipe.stream} {p.partition}</b><span class={held(p) ? 't-warn' : 'quiet'}>{p.held_since ? 'held by its limit' : held(p) ? 'holds a slice' : lag(p) > 0 ? 'pulling' : 'at the end'}</span></div>
             <div class="l2"><span>{p.received === null || p.confirmed === null ? '' : `${int(Math.max(0, p.received - p.confirmed))} in flight`}</span><span>{secs(p.oldest_ms)}</span></div>
           </div>
         ))}

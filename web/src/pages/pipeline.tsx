@@ -11,6 +11,7 @@ import { said } from '../live/status'
 import { usePaint } from '../paint'
 import { AsOf } from '../parts/chrome'
 import { Glyph } from '../parts/glyph'
+import { PollProblem } from '../parts/problem'
 import { Flow } from './pipeline-flow'
 import { Cuts, holds, lag, steps, tone, total, track, type Pipe, type Pipeline as Answer, type Where } from './pipeline-model'
 
@@ -38,7 +39,7 @@ export function Pipeline(): JSX.Element {
     return (
       <main id="main" tabIndex={-1}>
         <h1>Pipeline<AsOf /></h1>
-        {poll.problem ? <div class="blank err" role="alert"><h3>The pipeline does not answer</h3><p>{poll.problem.message}</p></div> : <p class="lead" aria-busy="true">Asking what is inside.</p>}
+        {poll.problem ? <PollProblem what="The pipeline does not answer" problem={poll.problem} /> : <p class="lead" aria-busy="true">Asking what is inside.</p>}
       </main>
     )
   }

@@ -154,7 +154,7 @@ function Line({ row: r }: { row: Row; rev: number }): JSX.Element {
       <td class="r">{r.rate === null ? '\u2013' : rate(r.rate)}</td>
       <td class="p-spark"><Spark values={[...r.rates]} tone={state === 'held' ? 'held' : state === 'quiet' ? 'still' : ''} /></td>
       <td><div class="with"><span class="lag">{int(lagOf(r))}</span><Comb lags={r.lag} held={state === 'held'} /></div></td>
-      <td><div class="newest">{n && <><a href={keyPath(r.stream, n.key)} title={n.key}><Cell text={n.key} /></a><Cell class="dim" text={`v${int(n.version)}`} of={n.key} strong /><Age class="a" at={n.updated} /></>}</div></td>
+      <td><div class="newest">{n && <><a href={keyPath(r.stream, n.key)} title={n.key}><Cell text={n.key} /></a><Cell class="dim" key={n.key} text={`v${int(n.version)}`} strong /><Age class="a" at={n.updated} /></>}</div></td>
       <td><span class="state" data-s={state}><Glyph name={glyph} /><span>{word}</span></span></td>
     </tr>
   )

@@ -8,6 +8,7 @@ import { int, ms } from '../fmt'
 import { link } from '../live/link'
 import type { RoomEvent } from '../live/room'
 import { Glyph } from '../parts/glyph'
+import { ProblemText } from '../parts/problem'
 import { keyPath } from '../router'
 import type { Problem } from '../wire'
 import { checkJson } from './editor'
@@ -77,12 +78,12 @@ export function WriteBox(): JSX.Element {
         <button class="btn first" type="submit" id="write-go" disabled={!key.trim() || !text.trim() || !!wrong || busy}>Write</button>
       </form>
       <ol class="travel" aria-label="Where the value is" aria-live="polite">
-        <Station name="Accepted by the log" on={travel.accepted > 0} busy={busy && !travel.accepted} took={travel.accepted} sub={travel.position ? <span class="mono">{travel.position}</span> : null} />
+        <Station name="Accepted" on={travel.accepted > 0} busy={busy && !travel.accepted} took={travel.accepted} sub={travel.position ? <span class="mono">{travel.position}</span> : null} />
         <Station name="Stored" on={travel.stored > 0} busy={travel.accepted > 0 && !travel.stored && !travel.problem} took={travel.stored} sub={travel.stored > 0 ? `version ${int(travel.version)}` : null} />
         <Station name="Seen live" on={travel.seen > 0} busy={travel.accepted > 0 && !travel.seen && !travel.problem} took={travel.seen} sub={travel.seen > 0 ? <a href={keyPath(STREAM, travel.key)}>Open {travel.key}</a> : null} />
       </ol>
       <p class="write-say">
-        {travel.problem ? <span class="problem" role="alert"><strong>{travel.problem.title}</strong>{travel.problem.detail ? `: ${travel.problem.detail}` : ''}</span>
+        {travel.problem ? <ProblemText problem={travel.problem} inline />
           : wrong ? <span class="problem">{wrong}</span>
             : <span class="note">Times count from sending the request. The key goes to stream kv as a record; the page follows its room.</span>}
       </p>

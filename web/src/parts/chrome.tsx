@@ -5,7 +5,7 @@ import type { JSX } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { age, int } from '../fmt'
 import { startKeys, useKeys } from '../keys'
-import { catalog, catalogProblem, nav } from '../live/catalog'
+import { catalog, catalogProblem, nav, onAdmin, publicBase } from '../live/catalog'
 import { link } from '../live/link'
 import { announced, heardMs, polling, said, strip } from '../live/status'
 import { pausedAt, togglePause } from '../paint'
@@ -47,12 +47,13 @@ export function startChrome(): void {
 
 function goTo(text: string): void {
   const asked = text.trim()
-  if (!asked) return
+  const base = publicBase()
+  if (!asked || base === null) return
   const known = catalog.value?.streams.map((s) => s.stream) ?? []
-  if (known.includes(asked)) return go(streamPath(asked))
+  if (known.includes(asked)) return go(base + streamPath(asked))
   const slash = asked.indexOf('/')
-  if (slash > 0 && known.includes(asked.slice(0, slash))) return go(keyPath(asked.slice(0, slash), asked.slice(slash + 1)))
-  go(keyPath('kv', asked))
+  if (slash > 0 && known.includes(asked.slice(0, slash))) return go(base + keyPath(asked.slice(0, slash), asked.slice(slash + 1)))
+  go(base + keyPath('kv', asked))
 }
 
 export function Top(): JSX.Element {
@@ -86,8 +87,10 @@ export function Top(): JSX.Element {
         {ready && admin.map(item)}
       </nav>
       <form class="goto" role="search" onSubmit={(e) => { e.preventDefault(); goTo(box.current!.value); box.current!.value = ''; box.current!.blur() }}>
-        <input ref={box} type="search" placeholder="Go to stream or key" aria-label="Go to stream or key" autocomplete="off" spellcheck={false} />
-        <kbd aria-hidden="true">/</kbd>
+        {(!onAdmin() || (ready && pages.length > 0)) && <>
+          <input ref={box} type="search" placeholder="Go to stream or key" aria-label="Go to stream or key" autocomplete="off" spellcheck={false} />
+          <kbd aria-hidden="true">/</kbd>
+        </>}
       </form>
       <span class="icons">
         <button class="icon" type="button" id="pause" aria-pressed={pausedAt.value > 0} aria-label={pausedAt.value ? 'Go on' : 'Pause what you see'} title={pausedAt.value ? 'Go on (p)' : 'Pause what you see (p)'} onClick={togglePause}>{pausedAt.value ? <PlayIcon /> : <PauseIcon />}</button>
