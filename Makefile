@@ -123,9 +123,8 @@ bench faults: export STATECAST_BIN := $(BIN)
 bench faults: export ONLY := $(ONLY)
 bench faults: export SEED := $(SEED)
 
-bench: build
-	@[ -x loadtest/bench ] || { echo 'make bench: there is no loadtest/bench yet' >&2; exit 2; }
-	$(SERVICES) run kafka mongodb -- loadtest/bench
+bench: build-tests
+	$(SERVICES) run kafka mongodb -- $(dir $(BIN))examples/bench
 
 faults: build
 	@[ -x loadtest/faults ] || { echo 'make faults: there is no loadtest/faults yet' >&2; exit 2; }

@@ -169,7 +169,7 @@ impl Default for Limits {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Telemetry { log_level: "info".into(), log_format: "text".into(), log_lines_max: 4_096 }
+        Telemetry { log_level: "warn,statecast=info".into(), log_format: "text".into(), log_lines_max: 4_096 }
     }
 }
 

@@ -1,0 +1,40 @@
+//! The table, printed row by row as it is measured.
+
+use crate::process::Cost;
+
+/// One measured row of the throughput table.
+pub fn row(name: &str, records: u64, seconds: f64, own: &Cost, store_cpu_s: Option<f64>) {
+    let millions = records as f64 / 1e6;
+    let store = store_cpu_s.map_or_else(|| "-".into(), |s| format!("{:.1}", s / millions));
+    println!(
+        "{name:<44} {:>10.0} {:>12.2} {store:>12} {:>10.0}",
+        records as f64 / seconds,
+        own.cpu_s / millions,
+        own.peak_mib
+    );
+}
+
+pub fn head() {
+    println!(
+        "{:<44} {:>10} {:>12} {:>12} {:>10}",
+        "", "records/s", "own CPU-s/M", "store CPU-s/M", "peak MiB"
+    );
+}
+
+pub fn live_head() {
+    println!(
+        "\n{:<44} {:>8} {:>8} {:>8} {:>12} {:>10}",
+        "produce to socket, 1000 clients", "p50 ms", "p99 ms", "p99.9 ms", "own CPU-s/M", "peak MiB"
+    );
+}
+
+pub fn live(name: &str, quantiles: [f64; 3], records: u64, own: &Cost) {
+    let [p50, p99, p999] = quantiles;
+    let cpu = own.cpu_s / (records as f64 / 1e6);
+    println!("{name:<44} {p50:>8.1} {p99:>8.1} {p999:>8.1} {cpu:>12.1} {:>10.0}", own.peak_mib);
+}
+
+/// What is reached of what was to be reached.
+pub fn ratio(name: &str, reached: f64, wanted: f64) {
+    println!("  {name}: {reached:.2} (to reach: {wanted})");
+}
