@@ -1,7 +1,7 @@
 // Values as leaves: what differs is found by path, and names with dots or slashes stay apart.
 import { describe as group, expect, it } from 'vitest'
 import { at, describe, diff, firstNumber, leaves, preview, spoken } from '../src/json/leaves'
-import { countLines, folds, lines } from '../src/json/lines'
+import { countLines, folds, lines, openLines } from '../src/json/lines'
 
 const boiler = { temperature_c: 71.4, burner: { on: true, flame: 0.64 }, alarms: [] as string[], 'a/b': { 'c.d': 1 } }
 
@@ -55,6 +55,7 @@ group('lines', () => {
   it('fold', () => expect(lines({ a: { b: 1 } }, new Set(['/a'])).map((l) => l.kind)).toEqual(['open', 'folded', 'close']))
   it('fold by themselves only where there are many', () => {
     expect(folds(boiler).size).toBe(0)
+    expect(openLines({ n: 1, long: Array.from({ length: 3_000 }, (_, i) => i) })).toBe(4)
     expect(folds({ long: Array.from({ length: 3_000 }, (_, i) => i) }).has('/long')).toBe(true)
   })
 })

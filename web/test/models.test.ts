@@ -65,6 +65,16 @@ describe('the viewer', () => {
     expect(m.skipped).toBe(800)
     expect(m.history.length).toBeLessThanOrEqual(20)
   })
+  it('follows a number of the reader\'s choice, however far down', () => {
+    const m = new ViewerModel()
+    const rows = (n: number): Json => ({ rows: Array.from({ length: 300 }, (_, i) => i * n) })
+    m.hear({ type: 'snapshot', entity: entity(1, rows(1)), items: null, position: '0.0.1' })
+    m.drain()
+    m.pinTo('/rows/250')
+    m.hear({ type: 'change', change: change(2, rows(2)) })
+    m.drain()
+    expect(m.samples.map((s) => s.numbers.get('/rows/250'))).toEqual([250, 500])
+  })
   it('says that a key is not there', () => {
     const m = new ViewerModel()
     m.hear({ type: 'snapshot', entity: null, items: null, position: null })

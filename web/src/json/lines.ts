@@ -38,6 +38,12 @@ export function folds(value: Json): Set<string> {
   return out
 }
 
+/** Lines of the tree as it opens, with what starts closed closed. */
+export function openLines(value: Json): number {
+  const closed = folds(value)
+  return closed.size > 0 ? lines(value, closed).length : countLines(value)
+}
+
 export function lines(value: Json, folded: ReadonlySet<string>, before: Json | undefined = undefined): Line[] {
   const out: Line[] = []
   const walk = (v: Json, was: Json | undefined, path: string, depth: number, name: string | null, comma: boolean): void => {

@@ -9,7 +9,7 @@ import type { RoomEvent } from '../live/room'
 import type { Entity, Json, Problem } from '../wire'
 
 export interface Entry { id: number; kind: 'change' | 'gap' | 'sync' | 'removed' | 'opened'; version: number; at: number; what: string }
-export interface Sample { t: number; version: number; position: string | null; skipped: number; gap: boolean; numbers: ReadonlyMap<string, number> }
+export interface Sample { t: number; version: number; position: string | null; skipped: number; gap: boolean; numbers: Map<string, number> }
 export interface Mark { t: number; label: string }
 
 const INBOX_MAX = 200
@@ -46,8 +46,13 @@ export class ViewerModel {
     }
   }
 
-  get waiting(): number {
-    return this.inbox.length + this.dropped
+  /** The reader's choice of a number; it holds while the value has it or may have it again. */
+  pinTo(path: string): void {
+    this.pin = path
+    this.pinned_by_hand = true
+    const last = this.samples[this.samples.length - 1]
+    const v = this.entity ? at(this.entity.value, path) : undefined
+    if (last && typeof v === 'number') last.numbers.set(path, v)
   }
 
   drain = (): boolean => {
@@ -137,6 +142,8 @@ export class ViewerModel {
     for (const l of leaves(entity.value, 2_000)) {
       if (typeof l.value === 'number' && numbers.size < NUMBERS_MAX) numbers.set(l.path, l.value)
     }
+    const pinned = this.pin === null ? undefined : at(entity.value, this.pin)
+    if (this.pin !== null && typeof pinned === 'number') numbers.set(this.pin, pinned)
     const t = Date.parse(entity.updated)
     const last = this.samples[this.samples.length - 1]
     this.samples.push({ t: last ? Math.max(last.t, t) : t, version: entity.version, position: entity.position, skipped, gap: this.gap_next, numbers })

@@ -5,7 +5,7 @@ import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { age, int } from '../fmt'
 import { at, spoken } from '../json/leaves'
-import { countLines } from '../json/lines'
+import { openLines } from '../json/lines'
 import { LINE_PX, Tree } from '../json/tree'
 import { useKeys } from '../keys'
 import { link } from '../live/link'
@@ -32,7 +32,8 @@ export function Viewer({ stream, name }: { stream: string; name: string }): JSX.
   const [asked, setAsked] = useState<'edit' | 'remove' | null>(null)
   const [as, setAs] = useState<'tree' | 'raw'>('tree')
   useEffect(() => link.open(room, model.hear), [room])
-  const rev = usePaint(model.drain, 100, [model])
+  const [chosen, choose] = useState(0)
+  const rev = usePaint(model.drain, 100, [model]) + chosen
   const e = model.entity
   const here = model.phase === 'here' && e !== null
   useEffect(() => { document.title = `${name} · ${stream} · Statecast` }, [room])
@@ -57,7 +58,7 @@ export function Viewer({ stream, name }: { stream: string; name: string }): JSX.
         <Stamp model={model} rev={rev} />
         <section class="section value" aria-labelledby="h-val">
           <h2 class="sr" id="h-val">Value</h2>
-          <Well model={model} rev={rev} as={as} setAs={setAs} room={room} onSet={() => setAsked('edit')} />
+          <Well model={model} rev={rev} onPin={(p) => { model.pinTo(p); choose(chosen + 1) }} as={as} setAs={setAs} room={room} onSet={() => setAsked('edit')} />
         </section>
         <NumberOverTime model={model} rev={rev} />
       </div>
@@ -104,11 +105,11 @@ function Stamp({ model }: { model: ViewerModel; rev: number }): JSX.Element {
   )
 }
 
-function Well({ model, as, setAs, room, onSet }: { model: ViewerModel; as: 'tree' | 'raw'; setAs: (a: 'tree' | 'raw') => void; rev: number; room: string; onSet: () => void }): JSX.Element {
+function Well({ model, as, setAs, room, onSet, onPin }: { model: ViewerModel; onPin: (path: string) => void; as: 'tree' | 'raw'; setAs: (a: 'tree' | 'raw') => void; rev: number; room: string; onSet: () => void }): JSX.Element {
   const kept = useRef<{ model: ViewerModel; lines: number } | null>(null)
   const [, again] = useState(0)
   const e = model.entity
-  const have = model.phase === 'here' && e ? countLines(e.value) : 0
+  const have = model.phase === 'here' && e ? openLines(e.value) : 0
   if (kept.current?.model !== model) kept.current = null
   if (!kept.current && model.phase !== 'waiting') kept.current = { model, lines: have ? Math.min(LINES_MAX, Math.max(LINES_MIN, have)) : ABSENT_LINES }
   const room_lines = kept.current?.lines ?? ABSENT_LINES
@@ -135,7 +136,7 @@ function Well({ model, as, setAs, room, onSet }: { model: ViewerModel; as: 'tree
       <div class="scroll" tabIndex={0} aria-label="Value" style={{ height }}>
         {as === 'raw' ? <pre class="raw">{raw}</pre>
           : scalar ? <p class={`scalar ${String(e.value).length > 60 ? 'long' : ''}`}><Cell text={typeof e.value === 'string' ? e.value : JSON.stringify(e.value)} strong /></p>
-            : <Tree value={e.value} before={model.before} was={model.was} version={e.version} pin={model.pin} onPin={(p) => { model.pin = p; model.pinned_by_hand = true; again((n) => n + 1) }} />}
+            : <Tree value={e.value} before={model.before} was={model.was} version={e.version} pin={model.pin} onPin={onPin} />}
       </div>
       {have > room_lines && <button type="button" class="btn more" onClick={() => { kept.current = { model, lines: Math.min(have, 200) }; again((n) => n + 1) }}>Show all {int(have)} lines</button>}
     </div>
