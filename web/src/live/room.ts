@@ -8,10 +8,11 @@ export type RoomKind = 'entity' | 'stream' | 'app'
 export type Phase = 'new' | 'joining' | 'paging' | 'live' | 'refused'
 
 export type RoomEvent =
-  | { type: 'snapshot'; entity: Entity | null; items: Entity[] | null; position: string | null }
+  /** `last`: no page follows. */
+  | { type: 'snapshot'; entity: Entity | null; items: Entity[] | null; position: string | null; last?: boolean }
   | { type: 'page'; items: Entity[]; last: boolean }
   | { type: 'change'; change: Change }
-  | { type: 'resync'; reason: string; entity: Entity | null; items: Entity[] | null; position: string | null; away_ms: number }
+  | { type: 'resync'; reason: string; entity: Entity | null; items: Entity[] | null; position: string | null; away_ms: number; last?: boolean }
   | { type: 'resumed'; away_ms: number }
   | { type: 'refused'; problem: Problem }
 
@@ -90,7 +91,7 @@ export function acked(room: Room, ack: RoomAck, now: number): RoomEvent {
   replace(room, ack.entity ?? null, ack.items ?? null, ack.next ?? null, position)
   // Asked with a position and got the whole: a resync, unless nothing at all had moved meanwhile.
   if (!had || (!changed && room.kind === 'entity')) {
-    return { type: 'snapshot', entity: room.entity, items: ack.items ?? null, position }
+    return { type: 'snapshot', entity: room.entity, items: ack.items ?? null, position, last: room.phase === 'live' }
   }
   return resync(room, ack.reason ?? 'away too long to replay', ack.items ?? null, away, now)
 }
@@ -172,7 +173,7 @@ function resync(room: Room, reason: string, items: Entity[] | null, away_ms: num
   room.resyncs++
   room.resynced_at = now
   room.resync_reason = reason
-  return { type: 'resync', reason, entity: room.entity, items, position: room.held, away_ms }
+  return { type: 'resync', reason, entity: room.entity, items, position: room.held, away_ms, last: room.phase === 'live' }
 }
 
 function settle(room: Room): void {

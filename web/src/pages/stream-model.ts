@@ -36,6 +36,7 @@ export class StreamModel {
     else if (e.type === 'snapshot' || e.type === 'resync') {
       this.generation++
       this.take(e.items ?? [])
+      if (e.last) this.complete()
     } else if (e.type === 'page') {
       this.take(e.items)
       if (e.last) this.complete()
@@ -78,8 +79,9 @@ export class StreamModel {
       if (!h) {
         if (c.deleted || !key.startsWith(this.prefix)) continue
         this.held.set(key, { entity: c, skipped: c.skipped ?? 0, path: firstNumber(c.value), changes: 1, generation: this.generation })
+        const last = this.order[this.order.length - 1]
+        if (this.sort !== 'key' || (last !== undefined && key < last)) this.moved++
         this.order.push(key)
-        this.moved++
         continue
       }
       if (c.version < h.entity.version && !c.deleted) continue

@@ -60,7 +60,6 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
   const narrowed = prefix.late !== '' || filter.late.trim() !== ''
   const s = summary.current
   const keys = narrowed ? null : fed === 'room' && room?.phase === 'live' ? model.order.length : (s?.keys ?? info?.keys ?? null)
-  if (fed === 'room' && room?.phase === 'live' && !model.loaded && model.order.length > 0) model.complete()
   const lag = (s?.lag ?? info?.lag ?? []).reduce((a, b) => a + b, 0)
   const positions = room?.held ?? info?.positions?.join(',') ?? ''
   const writable = !info || info.kind === 'latest'
@@ -106,7 +105,9 @@ function Verdict({ keys, fed, paging, read, narrowed, missing }: { keys: number 
   if (missing && read === 0) return <p class="lead"><strong>There is no such stream.</strong> It may be named otherwise, or not be configured.</p>
   if (narrowed) return <p class="lead"><strong>{plural(read, 'key')} read.</strong> {rows}</p>
   if (fed === 'room') {
-    return <p class="lead"><strong>{keys === null ? 'Reading the keys.' : `${plural(keys, 'key')}.`}</strong> {paging && present ? `${int(read)} read so far; what is shown is current, the rest follows.` : present ? 'Every one of them is live here.' : 'Every one of them was live then.'}</p>
+    if (keys === 0 && !paging) return <p class="lead"><strong>No key yet.</strong> {present ? 'The first record brings one.' : 'The line was cut.'}</p>
+    const all = keys === 1 ? 'It' : 'Every one of them'
+    return <p class="lead"><strong>{keys === null ? 'Reading the keys.' : `${plural(keys, 'key')}.`}</strong> {paging && present ? `${int(read)} read so far; what is shown is current, the rest follows.` : `${all} ${present ? 'is live here' : 'was live then'}.`}</p>
   }
   return <p class="lead"><strong>{keys === null ? 'Keys.' : `${plural(keys, 'key')}.`}</strong> {rows}</p>
 }
