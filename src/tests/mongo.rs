@@ -13,7 +13,7 @@ use crate::{
     adapters::mongo::MongoStore,
     config::{Mongodb, Secret},
     document::{Document, Json},
-    ports::{EntityId, Scan, Store, StoreError, Upsert},
+    ports::{EntityId, Scan, Store, StoreError, StoredRow, Upsert},
 };
 use bson::{Document as Bson, doc};
 use mongodb::{Client, Database, options::ClientOptions};
@@ -117,6 +117,25 @@ async fn a_document_just_below_16_mb_is_stored_and_one_beyond_is_refused() {
         let beyond = upsert("b", version, version, &text_of(16 << 20));
         assert!(matches!(store.write(&stream, vec![beyond]).await, Err(StoreError::Refused(_))));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_that_outgrows_a_document_as_bson_is_kept_as_text() {
+    let Some((store, stream, database)) = prepared().await else { return };
+    let numbers = format!("[{}0]", "0,".repeat(3 << 20));
+    for version in [1, 2] {
+        let wanted = upsert("a", version, version, &numbers);
+        assert_eq!(store.write(&stream, vec![wanted.clone()]).await.expect("write"), 1);
+        assert!(load(&store, &stream, "a").await == Some(wanted.document), "it comes back whole");
+    }
+    let held = database.collection::<Bson>(&stream).find_one(doc! { "_id": "a" }).await.expect("find");
+    let held = held.expect("document");
+    assert_eq!((held.get_str("json").ok(), held.get("value")), (Some(&*numbers), None));
+    store.write(&stream, vec![upsert("a", 3, 3, "[0]")]).await.expect("write");
+    assert_eq!(load(&store, &stream, "a").await, Some(upsert("a", 3, 3, "[0]").document));
+    let row = StoredRow { id: "r".into(), first: at(0, 1), time_ms: 1, json: Json::from_checked(&numbers) };
+    store.insert_rows(&stream, "events", vec![row.clone()]).await.expect("insert");
+    assert!(store.scan_rows(&stream, "events", None, 1).await.expect("rows") == [row], "a row too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,8 +21,21 @@ impl Serialize for Text<'_> {
     }
 }
 
+/// The JSON that `value` or `json` of a document holds (`pack::Form`).
+pub fn of(
+    value: Option<RawBsonRef<'_>>,
+    json: Option<RawBsonRef<'_>>,
+    scratch: &mut Vec<u8>,
+) -> Option<Json> {
+    match (value, json) {
+        (Some(value), _) => text(value, scratch).ok(),
+        (None, Some(RawBsonRef::String(json))) => Json::parse(json).ok(),
+        _ => None,
+    }
+}
+
 /// The JSON text of a stored value; `scratch` only saves an allocation.
-pub fn text(value: RawBsonRef<'_>, scratch: &mut Vec<u8>) -> Result<Json, serde_json::Error> {
+fn text(value: RawBsonRef<'_>, scratch: &mut Vec<u8>) -> Result<Json, serde_json::Error> {
     scratch.clear();
     serde_json::to_writer(&mut *scratch, &value)?;
     let text = std::str::from_utf8(scratch).map_err(serde::ser::Error::custom)?;

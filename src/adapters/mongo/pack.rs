@@ -59,6 +59,16 @@ impl Verb {
     }
 }
 
+/// How JSON stands in a document. BSON names every element of an array, so a list of small numbers takes eight times the
+/// bytes its text does: what the engine's bounds allow may be more than MongoDB takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a value in `value`.
+    Value,
+    /// As text in `json`.
+    Text,
+}
+
 /// One command, ready to be sent.
 #[derive(Debug)]
 pub struct Command {
@@ -92,14 +102,16 @@ impl<'a> Pack<'a> {
         }
     }
 
-    pub fn push(&mut self, statement: &impl Serialize) -> Result<(), StoreError> {
-        self.scratch.clear();
-        bson::serialize_to_buffer(statement, &mut self.scratch)
-            .map_err(|_| StoreError::Refused("a document cannot be written as BSON".into()))?;
+    /// Adds what `statement` makes: its JSON as a value, or as text where the value would be too large.
+    pub fn push<T: Serialize>(&mut self, statement: impl Fn(Form) -> T) -> Result<(), StoreError> {
+        self.write(&statement(Form::Value))?;
+        if self.scratch.len() > DOCUMENT_BYTES_MAX {
+            self.write(&statement(Form::Text))?;
+        }
         let bytes = self.scratch.len();
         if bytes > DOCUMENT_BYTES_MAX {
             return Err(StoreError::Refused(format!(
-                "a document of {bytes} bytes of BSON is larger than the {DOCUMENT_BYTES_MAX} that MongoDB takes"
+                "a document of {bytes} bytes is larger than the {DOCUMENT_BYTES_MAX} that MongoDB takes"
             )));
         }
         let full = self.statements_len >= self.terms.statements_max;
@@ -112,6 +124,12 @@ impl<'a> Pack<'a> {
         self.statements_len += 1;
         self.bytes_len += bytes;
         Ok(())
+    }
+
+    fn write(&mut self, statement: &impl Serialize) -> Result<(), StoreError> {
+        self.scratch.clear();
+        bson::serialize_to_buffer(statement, &mut self.scratch)
+            .map_err(|_| StoreError::Refused("a document cannot be written as BSON".into()))
     }
 
     fn cut(&mut self) {

@@ -158,6 +158,7 @@ struct Fields<'a> {
     id: Option<(&'a str, Option<u32>)>,
     deleted: bool,
     value: Option<RawBsonRef<'a>>,
+    json: Option<RawBsonRef<'a>>,
     version: Option<u64>,
     created_ms: Option<i64>,
     updated_ms: Option<i64>,
@@ -175,6 +176,7 @@ impl<'a> Fields<'a> {
                 "_id" => fields.id = id(value),
                 "deleted" => fields.deleted = value.as_bool() == Some(true),
                 "value" => fields.value = Some(value),
+                "json" => fields.json = Some(value),
                 "version" => fields.version = unsigned(value),
                 "created" => fields.created_ms = millis(value),
                 "updated" => fields.updated_ms = millis(value),
@@ -191,12 +193,10 @@ impl<'a> Fields<'a> {
         if self.schema != Some(i64::from(SCHEMA)) {
             return Err("its schema is another one");
         }
-        let value = match (self.deleted, self.value) {
-            (true, _) => None,
-            (false, Some(value)) => {
-                Some(json::text(value, scratch).map_err(|_| "its value cannot be read as JSON")?)
-            }
-            (false, None) => return Err("it has no value"),
+        let value = if self.deleted {
+            None
+        } else {
+            Some(json::of(self.value, self.json, scratch).ok_or("it has no value that can be read")?)
         };
         Ok(Document {
             key: Key::from(key),

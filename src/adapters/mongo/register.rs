@@ -131,7 +131,7 @@ struct Mark<'a> {
 
 fn mark(raw: &RawDocument, scratch: &mut Vec<u8>) -> Result<(String, Json), StoreError> {
     let name = raw.get_str("_id").map_err(|_| StoreError::Refused("a mark whose name is no text".into()))?;
-    let value = raw.get("value").ok().flatten().and_then(|value| json::text(value, scratch).ok());
+    let value = json::of(raw.get("value").ok().flatten(), None, scratch);
     let value = value.ok_or_else(|| StoreError::Refused(format!("the mark {name} cannot be read")))?;
     Ok((name.to_owned(), value))
 }

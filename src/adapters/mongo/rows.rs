@@ -45,7 +45,7 @@ pub fn row(raw: &RawDocument, scratch: &mut Vec<u8>) -> Result<StoredRow, StoreE
     let (id, first) = first(raw)?;
     let field = |name| raw.get(name).ok().flatten();
     let time_ms = field("time").and_then(read::millis);
-    let json = field("value").and_then(|value| json::text(value, scratch).ok());
+    let json = json::of(field("value"), field("json"), scratch);
     match (time_ms, json) {
         (Some(time_ms), Some(json)) => Ok(StoredRow { id, first, time_ms, json }),
         _ => Err(StoreError::Refused(format!("{id}: not a row this version of Statecast wrote"))),

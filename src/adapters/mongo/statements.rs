@@ -8,10 +8,10 @@
 
 use super::{
     json::Text,
-    pack::{Command, Pack, Terms, Verb},
+    pack::{Command, Form, Pack, Terms, Verb},
 };
 use crate::{
-    document::Document,
+    document::{Document, Json},
     ports::{EntityId, StoreError, StoredRow, Upsert},
     record::Position,
 };
@@ -55,6 +55,8 @@ struct Stored<'a> {
     deleted: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<&'a str>,
     version: u64,
     created: DateTime,
     updated: DateTime,
@@ -67,13 +69,14 @@ struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn new(upsert: &'a Upsert) -> Self {
+    fn new(upsert: &'a Upsert, form: Form) -> Self {
         let Document { key, partial, version, created_ms, updated_ms, position, value } = &upsert.document;
         let time = DateTime::from_millis(*updated_ms);
         Stored {
             _id: Id::new(key, *partial),
             deleted: value.is_none().then_some(true),
-            value: value.as_ref().map(|json| Text(json.text())),
+            value: value.as_ref().filter(|_| form == Form::Value).map(|json| Text(json.text())),
+            json: value.as_ref().filter(|_| form == Form::Text).map(Json::text),
             version: *version,
             created: DateTime::from_millis(*created_ms),
             updated: time,
@@ -146,8 +149,8 @@ struct Literal<T> {
 }
 
 impl<'a> Update<'a> {
-    fn new(upsert: &'a Upsert) -> Self {
-        let stored = Stored::new(upsert);
+    fn new(upsert: &'a Upsert, form: Form) -> Self {
+        let stored = Stored::new(upsert, form);
         let same_partition = Eq { eq: ("$position.partition", stored.position.partition) };
         let position = AtOrBeyond { gte: ("$position", Literal { literal: stored.position }) };
         let time = AtOrBeyond { gte: ("$time", stored.time) };
@@ -166,8 +169,25 @@ struct Row<'a> {
     _id: &'a str,
     first: At,
     time: DateTime,
-    value: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<&'a str>,
     schema: i32,
+}
+
+impl<'a> Row<'a> {
+    fn new(row: &'a StoredRow, form: Form) -> Self {
+        let text = row.json.text();
+        Row {
+            _id: &row.id,
+            first: row.first.into(),
+            time: DateTime::from_millis(row.time_ms),
+            value: (form == Form::Value).then_some(Text(text)),
+            json: (form == Form::Text).then_some(text),
+            schema: SCHEMA,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -188,9 +208,9 @@ pub fn upserts(terms: &Terms, collection: &str, upserts: &[Upsert]) -> Result<Ve
     let mut updates = Pack::new(terms, Verb::Update, collection);
     for upsert in upserts {
         if upsert.from_version == 0 {
-            inserts.push(&Stored::new(upsert))?;
+            inserts.push(|form| Stored::new(upsert, form))?;
         } else {
-            updates.push(&Update::new(upsert))?;
+            updates.push(|form| Update::new(upsert, form))?;
         }
     }
     let mut commands = inserts.finish();
@@ -201,10 +221,8 @@ pub fn upserts(terms: &Terms, collection: &str, upserts: &[Upsert]) -> Result<Ve
 /// Rows, each unless its id is there.
 pub fn rows(terms: &Terms, collection: &str, rows: &[StoredRow]) -> Result<Vec<Command>, StoreError> {
     let mut inserts = Pack::new(terms, Verb::Insert, collection);
-    for StoredRow { id, first, time_ms, json } in rows {
-        let time = DateTime::from_millis(*time_ms);
-        let row = Row { _id: id, first: (*first).into(), time, value: Text(json.text()), schema: SCHEMA };
-        inserts.push(&row)?;
+    for row in rows {
+        inserts.push(|form| Row::new(row, form))?;
     }
     Ok(inserts.finish())
 }
@@ -217,8 +235,8 @@ pub fn deletes(
 ) -> Result<Vec<Command>, StoreError> {
     let mut deletes = Pack::new(terms, Verb::Delete, collection);
     for (id, position) in ids {
-        let q = ByIdAt { _id: Id::new(&id.key, id.partial), position: (*position).into() };
-        deletes.push(&Delete { q, limit: 1 })?;
+        let q = || ByIdAt { _id: Id::new(&id.key, id.partial), position: (*position).into() };
+        deletes.push(|_| Delete { q: q(), limit: 1 })?;
     }
     Ok(deletes.finish())
 }
