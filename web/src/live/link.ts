@@ -34,6 +34,9 @@ export class Link {
   private asking = new Set<string>()
   private queued = false
 
+  /** `url`: another server than the page's own, for tests. */
+  constructor(private readonly url?: string) {}
+
   /** `own`: whether this room decides the view's word. The returned function leaves the room. */
   open(name: string, listener: Listener, o: { since?: string | null; own?: boolean; linger_ms?: number } = {}): () => void {
     this.start()
@@ -86,6 +89,13 @@ export class Link {
     return this.socket?.io.engine?.transport?.name ?? ''
   }
 
+  /** Ends the connection for good. */
+  close(): void {
+    if (this.retry) clearTimeout(this.retry)
+    this.socket?.off()
+    this.socket?.disconnect()
+  }
+
   /** Try at once: the device is back, or the reader asked. */
   tryNow(): void {
     if (this.connected || !this.socket) return
@@ -94,7 +104,8 @@ export class Link {
 
   private start(): void {
     if (this.socket) return
-    const socket = io({ transports: ['websocket', 'polling'], tryAllTransports: true, reconnection: false, autoConnect: false, timeout: 8_000 })
+    const how = { transports: ['websocket', 'polling'], tryAllTransports: true, reconnection: false, autoConnect: false, forceNew: true, timeout: 8_000 }
+    const socket = this.url ? io(this.url, how) : io(how)
     this.socket = socket
     socket.on('connect', () => guard(() => this.onConnect()))
     socket.on('disconnect', () => guard(() => this.onCut()))
@@ -105,7 +116,7 @@ export class Link {
     socket.on('goodbye', (word: { reason?: string; retry_ms?: number }) => guard(() => {
       this.goodbye = { reason: word?.reason ?? '', retry_ms: word?.retry_ms ?? 2_000, at: performance.now() }
     }))
-    addEventListener('online', () => this.tryNow())
+    globalThis.addEventListener?.('online', () => this.tryNow())
     this.attempt = 1
     socket.connect()
   }
