@@ -107,6 +107,12 @@ describe('a heartbeat', () => {
     const room = joined('0.0.10')
     expect(beaten(room, { room: 'kv/a', position: '0.0.1' }, 50)).toBe(true)
   })
+  it('never calls behind what is sampled each second', () => {
+    const room = newRoom('streams:summary')
+    ask(room)
+    acked(room, { room: 'streams:summary', entity: entity(1, '0.0.1'), position: '0.0.1' }, 0)
+    expect(beaten(room, { room: 'streams:summary', position: '0.0.2' }, 50)).toBe(false)
+  })
   it('says nothing about a room still in pages', () => {
     const room = newRoom('kv')
     ask(room)

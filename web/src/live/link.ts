@@ -200,7 +200,11 @@ export class Link {
     const bad = names.length === 1 ? names : names.filter((n) => named.includes(n) || counted.includes(n))
     for (const name of bad) {
       const open = this.rooms.get(name)
-      if (open) this.tell(open, refused(open.room, problem))
+      // A position the server does not take is given up; the whole is asked for instead.
+      if (open && open.room.asked_since !== null && named.some((f) => f.startsWith('since'))) {
+        open.room.knows = false
+        this.want(name)
+      } else if (open) this.tell(open, refused(open.room, problem))
     }
     for (const name of names) {
       if (bad.includes(name)) continue

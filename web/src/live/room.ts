@@ -121,7 +121,8 @@ export function beaten(room: Room, beat: Beat, now: number): boolean {
   if (room.phase !== 'live') return false
   room.beat = beat.position ?? null
   room.beat_at = now
-  if (room.beat === room.held) {
+  // What is sampled anew each second cannot be behind; there, silence is what tells.
+  if (room.beat === room.held || room.name === SAMPLED) {
     settle(room)
     return false
   }
