@@ -11,3 +11,4 @@ mod mongo;
 mod mongo_load;
 #[allow(unused)]
 mod services;
+mod tidy;

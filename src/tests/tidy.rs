@@ -1,0 +1,170 @@
+//! What holds over files rather than over values: metrics and panels, sizes, headers, who may send, links.
+//!
+//! Invariant: reads the source as it lies in the repository; each rule says which file breaks it.
+//! Not here: what the compiler or clippy already refuse.
+
+use crate::metrics;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const LINES_MAX: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Files below `folder` with one of these extensions, without what is built or fetched.
+fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
+    const NOT_OURS: [&str; 5] = ["target", "node_modules", "dist", ".git", ".cache"];
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for path in entries.map(|entry| entry.expect("entry").path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.is_dir() && !NOT_OURS.contains(&name) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| extensions.iter().any(|known| e == *known)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing below {folder}");
+    found
+}
+
+fn named(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// The part of a source file that is shipped.
+fn shipped(path: &Path) -> String {
+    let text = read(path);
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+}
+
+/// Metrics that a file of `grafana/` asks for; what a histogram renders as counts for the histogram.
+fn asked_for(file: &str) -> BTreeSet<String> {
+    let text = read(&root().join("grafana").join(file));
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("statecast_")).map(|word| base(word).to_owned()).collect()
+}
+
+fn base(name: &str) -> &str {
+    let stems = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
+    let is_histogram = |stem: &&str| {
+        let histogram = |kind| matches!(kind, metrics::Kind::Seconds | metrics::Kind::Sizes);
+        metrics::ALL.iter().any(|metric| metric.name == *stem && histogram(metric.kind))
+    };
+    stems.into_iter().find(is_histogram).unwrap_or(name)
+}
+
+#[test]
+fn every_metric_has_a_panel_and_every_panel_a_metric() {
+    let known: BTreeSet<String> = metrics::ALL.iter().map(|metric| metric.name.to_owned()).collect();
+    let shown = asked_for("statecast.json");
+    assert_eq!(known.difference(&shown).collect::<Vec<_>>(), Vec::<&String>::new(), "without a panel");
+    assert_eq!(shown.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "not in metrics.rs");
+    let alerted = asked_for("alerts.yml");
+    assert_eq!(alerted.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "not in metrics.rs");
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let manual = read(&root().join("docs/operations.md"));
+    let alerts = read(&root().join("grafana/alerts.yml"));
+    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!names.is_empty());
+    let unexplained: Vec<_> = names.iter().filter(|name| !manual.contains(&format!("`{name}`"))).collect();
+    assert!(unexplained.is_empty(), "docs/operations.md says nothing of {unexplained:?}");
+}
+
+#[test]
+fn every_panel_has_a_unit() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read(&root().join("grafana/statecast.json"))).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let panels: Vec<_> = panels.iter().filter(|panel| panel["type"] != "row").collect();
+    assert!(!panels.is_empty());
+    for panel in panels {
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{} has no unit", panel["title"]);
+    }
+}
+
+#[test]
+fn no_file_is_over_its_length() {
+    let mut sources = files("src", &["rs"]);
+    sources.extend(files("web/src", &["ts", "tsx", "css"]));
+    sources.extend(files("crates", &["rs"]));
+    let lines = |path: &PathBuf| read(path).lines().count();
+    let long: Vec<_> = sources
+        .iter()
+        .filter(|path| lines(path) > LINES_MAX)
+        .map(|path| (named(path), lines(path)))
+        .collect();
+    assert!(long.is_empty(), "over {LINES_MAX} lines: {long:?}");
+}
+
+#[test]
+fn every_module_opens_with_what_it_is() {
+    let mute: Vec<_> = files("src", &["rs"])
+        .iter()
+        .filter(|path| !read(path).starts_with("//!"))
+        .map(|path| named(path))
+        .collect();
+    assert!(mute.is_empty(), "no //! at the top of {mute:?}");
+}
+
+/// Clippy bans sending, and asking the time; this says who may lift the ban.
+#[test]
+fn only_the_edge_sends_and_only_the_clock_asks_the_time() {
+    let lifted: BTreeSet<_> = files("src", &["rs"])
+        .iter()
+        .filter(|path| !path.ends_with("tests/tidy.rs"))
+        .filter(|path| read(path).contains("clippy::disallowed_methods"))
+        .map(|path| named(path))
+        .collect();
+    assert_eq!(lifted, ["src/clock.rs", "src/engine/edge.rs"].map(str::to_owned).into());
+}
+
+#[test]
+fn the_engine_and_its_ports_know_no_app() {
+    let apps: Vec<String> = crate::apps::BUILT_IN.iter().map(|app| format!("\"{}\"", app.stream)).collect();
+    let mut sources = files("src/engine", &["rs"]);
+    sources.extend(files("src/adapters", &["rs"]));
+    for path in sources.iter().filter(|path| !path.ends_with("tests.rs")) {
+        let text = shipped(path);
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let knows = line.contains("apps::") || apps.iter().any(|app| line.contains(app));
+            assert!(!knows, "{} names an app: {line}", named(path));
+        }
+    }
+}
+
+/// The targets of `[text](target)` in a page.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut broken = Vec::new();
+    for page in files("", &["md"]) {
+        let text = read(&page);
+        for link in links(&text).filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            let target = link.split('#').next().unwrap_or_default();
+            let folder = page.parent().unwrap_or(root());
+            if !folder.join(target).exists() {
+                broken.push(format!("{} -> {link}", named(&page)));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
