@@ -53,7 +53,6 @@ impl Faults {
     pub fn note(&self, what: &'static str, code: Code, detail: &str) {
         self.troubled.store(true, Ordering::Relaxed);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last = Some((code, detail.to_owned()));
         if code == Code::AllBrokersDown {
             if !std::mem::replace(&mut state.unreachable, true) {
                 tracing::warn!(client = %self.client, detail, "no kafka broker is reachable");
@@ -83,7 +82,7 @@ impl Faults {
         }
     }
 
-    /// What went wrong last, if nothing went well since: why a question timed out.
+    /// What was wrong with the connection last, if nothing went well since: why a question timed out.
     pub fn last(&self) -> Option<(Code, String)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
@@ -117,7 +116,14 @@ impl Faults {
 
     /// An error event that librdkafka sends to the client as a whole.
     pub fn event(&self, error: &KafkaError, reason: &str) {
-        self.note("client", error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers are down" follows each failed connection and says less than that did.
+        if code != Code::AllBrokersDown || state.last.is_none() {
+            state.last = Some((code, reason.to_owned()));
+        }
+        drop(state);
+        self.note("client", code, reason);
     }
 }
 
@@ -181,8 +187,9 @@ mod tests {
     #[test]
     fn trouble_ends_when_a_broker_is_up() {
         let faults = Faults::new("test");
-        faults.note("poll", Code::AllBrokersDown, "1/1 brokers are down");
-        assert!(faults.last().is_some());
+        faults.event(&KafkaError::Global(Code::BrokerTransportFailure), "connection refused");
+        faults.event(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(faults.last(), Some((Code::BrokerTransportFailure, "connection refused".into())));
         faults.statistics(
             br#"{"brokers":{"b":{"nodeid":-1,"state":"UP"},"c":{"nodeid":1,"state":"CONNECT"}}}"#,
         );

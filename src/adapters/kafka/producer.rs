@@ -15,7 +15,10 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::oneshot;
 
 type Report = Result<(u32, u64), LogError>;
@@ -54,18 +57,35 @@ impl Producer {
     /// Appends one record and waits for its delivery report.
     pub async fn append(&self, topic: &str, record: NewRecord) -> Report {
         let native = self.native.load_full();
-        let (report, reported) = oneshot::channel();
-        let send = native.send(base_record(topic, &record, report));
-        let report = match send {
-            Ok(()) => reported.await.unwrap_or_else(|_| {
+        let mut queued = send(&native, topic, &record);
+        if queued.as_ref().is_err_and(|error| error.rdkafka_error_code() == Some(Code::UnknownPartition)) {
+            // It may have been added since this client last looked.
+            self.look_at(&native, topic).await;
+            queued = send(&native, topic, &record);
+        }
+        let report = match queued {
+            Ok(reported) => reported.await.unwrap_or_else(|_| {
                 Err(LogError::Unknown("the producer was closed before the log answered".into()))
             }),
-            Err((error, _)) => Err(not_queued(&error)),
+            Err(error) => Err(not_queued(&error)),
         };
         if report.is_err() {
             self.renew_if_ended(&native);
         }
         report
+    }
+
+    /// Has the client learn the topic's partitions anew.
+    async fn look_at(&self, native: &Arc<Native>, topic: &str) {
+        let (native, topic) = (native.clone(), topic.to_owned());
+        let timeout = Duration::from_millis(self.settings.kafka().call_timeout_ms);
+        let looked = tokio::task::spawn_blocking(move || {
+            native.client().fetch_metadata(Some(&topic), timeout).map(|_| ())
+        });
+        if let Ok(Err(error)) = looked.await {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            self.faults.note("metadata", code, &error.to_string());
+        }
     }
 
     /// An idempotent producer that lost its place with the brokers is of no use any more: the next append gets a new one.
@@ -88,6 +108,12 @@ impl Producer {
 fn create(settings: &Settings, faults: &Arc<Faults>) -> Result<Native, LogError> {
     Native::from_config_and_context(&settings.producer(), Context { faults: faults.clone() })
         .map_err(|error| errors::creation(&error))
+}
+
+/// Hands a record to the client; its report comes by the receiver.
+fn send(native: &Native, topic: &str, record: &NewRecord) -> Result<oneshot::Receiver<Report>, KafkaError> {
+    let (report, reported) = oneshot::channel();
+    native.send(base_record(topic, record, report)).map(|()| reported).map_err(|(error, _)| error)
 }
 
 fn base_record<'a>(

@@ -125,7 +125,8 @@ impl Settings {
         let mut config = self.consumer(prefetch);
         config
             .set("session.timeout.ms", session_ms.to_string())
-            .set("heartbeat.interval.ms", (session_ms / 5).clamp(1, 3_000).to_string())
+            // A member hears of a rebalance with its heartbeat, twice for each partition that moves.
+            .set("heartbeat.interval.ms", (session_ms / 6).clamp(1, 1_000).to_string())
             .set("max.poll.interval.ms", (session_ms * 2).max(300_000).to_string());
         let mut config = self.with_properties(config);
         config

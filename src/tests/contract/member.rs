@@ -96,10 +96,11 @@ impl Member {
         let mut readers = self.readers.lock().await;
         let reader = readers.get_mut(&partition)?;
         let slice = tokio::time::timeout(LOOK, reader.pull(limit)).await.ok()?.expect("pull");
-        drop(readers);
+        // Noted while the readers are still held, so that a revoke, which waits for them, returns it.
         if let Some(last) = slice.last_offset() {
             self.next.lock().unwrap().insert(partition, last + 1);
         }
+        drop(readers);
         Some(slice)
     }
 

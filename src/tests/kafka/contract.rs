@@ -8,11 +8,6 @@ use crate::{
     },
 };
 use futures_util::future::BoxFuture;
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use std::{sync::Arc, time::Duration};
 
 struct Kafka {
@@ -30,10 +25,8 @@ impl LogFactory for Kafka {
 
     fn delete_topic<'a>(&'a self, topic: &'a str) -> Option<BoxFuture<'a, ()>> {
         Some(Box::pin(async move {
-            let admin: AdminClient<DefaultClientContext> =
-                ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("admin");
-            let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-            let deleted = admin.delete_topics(&[topic], &options).await.expect("delete");
+            let admin = super::admin(&self.brokers);
+            let deleted = admin.delete_topics(&[topic], &super::patient()).await.expect("delete");
             assert_eq!(deleted, [Ok(topic.to_owned())]);
             let log = self.log();
             while log.identity(topic).await.expect("identity").is_some() {
