@@ -97,6 +97,13 @@ describe('the connection', () => {
     await until(() => expect(bad.types()).toEqual(['refused']))
     await until(() => expect(a.types()).toEqual(['snapshot']))
   })
+  it('gives up a position that the server does not take', async () => {
+    answer = (ask) => Object.keys(ask.since).length > 0 ? { ok: false, problem: { title: 'not a position', status: 400, errors: [{ field: 'since.kv/a' }] } }
+      : { ok: true, rooms: ask.rooms.map((room) => ({ room, entity: entity(1, '0.0.1'), position: '0.0.1' })) }
+    const a = open('kv/a', { since: '9.9.9' })
+    await until(() => expect(a.types()).toEqual(['snapshot']))
+    expect(asked.map((q) => q.since)).toEqual([{ 'kv/a': '9.9.9' }, {}])
+  })
   it('reads a stream to its last page, and is told the room\'s position', async () => {
     answer = (ask) => ({ ok: true, rooms: ask.rooms.map((room) => ({ room, items: [entity(1, '0.0.1', 'a')], next: 'a', position: '0.0.1,0.1.0' })) })
     io.on('connection', (s) => s.on('page', (q: { after: string }, ack: Ack) => ack({ ok: true, items: [entity(1, '0.1.0', q.after === 'a' ? 'b' : 'c')], next: q.after === 'a' ? 'b' : null })))
