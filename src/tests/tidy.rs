@@ -168,3 +168,31 @@ fn links_between_pages_lead_somewhere() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// What stands between backticks.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// `docs/requirements.md` may name no test that is not there: a state is worth what shows it.
+#[test]
+fn every_test_that_requirements_name_is_there() {
+    let mut known = BTreeSet::new();
+    for path in files("src", &["rs"]) {
+        let text = read(&path);
+        let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+        known.extend(names.map(str::to_owned));
+    }
+    let page = read(&root().join("docs/requirements.md"));
+    let is_path = |word: &&str| word.contains('/') && !word.starts_with('/') && !word.contains(' ');
+    let lost: Vec<_> = code(&page).filter(is_path).filter(|path| !root().join(path).exists()).collect();
+    assert!(lost.is_empty(), "no such file: {lost:?}");
+    let is_test = |word: &&str| {
+        word.matches('_').count() > 1
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let tests: Vec<_> = code(&page).filter(is_test).collect();
+    assert!(tests.len() > 50, "only {} tests are named", tests.len());
+    let lost: Vec<_> = tests.iter().filter(|name| !known.contains(**name)).collect();
+    assert!(lost.is_empty(), "no such test: {lost:?}");
+}
