@@ -119,6 +119,7 @@ impl Default for Engine {
             waiters_max: 10_000,
             wait_timeout_ms: 10_000,
             poison_run_max: 100,
+            dead_letters_max: 10_000,
             poison_share_max: 500,
         }
     }

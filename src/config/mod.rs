@@ -249,6 +249,8 @@ pub struct Engine {
     pub wait_timeout_ms: u64,
     /// Poison in a row that holds a partition.
     pub poison_run_max: u32,
+    /// Dead letters known to the pages, newest first, for each stream; older ones stay in their topic.
+    pub dead_letters_max: usize,
     /// Poison among the last 1000 records that holds a partition.
     pub poison_share_max: u32,
 }

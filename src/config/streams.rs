@@ -43,8 +43,10 @@ pub fn topics(config: &Config) -> Vec<TopicSpec> {
     for stream in enabled(config) {
         let replication = config.kafka.replication;
         let dead_letters = format!("{}{DEAD_LETTER_SUFFIX}", stream.topic);
-        for (name, retention) in [(stream.topic, stream.retention), (dead_letters, None)] {
-            let spec = TopicSpec { name, partitions: stream.partitions, retention, replication };
+        // Dead letters are few, and whoever looks at them reads them all: one partition.
+        let own = (stream.topic, stream.partitions, stream.retention);
+        for (name, partitions, retention) in [own, (dead_letters, 1, None)] {
+            let spec = TopicSpec { name, partitions, retention, replication };
             topics.entry(spec.name.clone()).or_insert(spec);
         }
     }
@@ -66,9 +68,13 @@ mod tests {
             retention: None,
         };
         assert_eq!(enabled(&config), [kv]);
-        let spec =
-            |name: &str| TopicSpec { name: name.into(), partitions: 4, retention: None, replication: -1 };
-        assert_eq!(topics(&config), [spec("kv"), spec("kv.dlq")]);
+        let spec = |name: &str, partitions| TopicSpec {
+            name: name.into(),
+            partitions,
+            retention: None,
+            replication: -1,
+        };
+        assert_eq!(topics(&config), [spec("kv", 4), spec("kv.dlq", 1)]);
     }
 
     #[test]

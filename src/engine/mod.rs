@@ -8,6 +8,7 @@ pub mod api;
 pub mod assignment;
 pub mod batch;
 pub mod dead_letter;
+pub mod desk;
 pub mod edge;
 pub mod fold;
 pub mod gate;

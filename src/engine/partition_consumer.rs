@@ -46,6 +46,8 @@ pub struct PartitionConsumer {
     watermark: Watermark,
     limit: Limit,
     writers: Vec<Edge<Part>>,
+    /// What a pull brought after the partition was held; taken in when it is released.
+    set_aside: Option<(Slice, OwnedSemaphorePermit)>,
     /// Parts of the slice on offer that did not fit, with their shard.
     held_parts: Vec<(usize, Part)>,
     offer_timer: Option<SpawnHandle>,
@@ -78,6 +80,7 @@ impl PartitionConsumer {
             reader: Some(reader),
             pull: None,
             writers,
+            set_aside: None,
             held_parts: Vec::new(),
             offer_timer: None,
             draining: None,
@@ -117,6 +120,7 @@ impl PartitionConsumer {
         self.pull = None;
         self.reader = Some(reader);
         match pulled {
+            Ok(pulled) if self.is_held() => self.set_aside = Some(pulled),
             Ok((slice, permit)) => self.take(slice, permit, ctx),
             Err(LogError::Corrupt(why)) => self.hold(format!("the log cannot be read further: {why}")),
             Err(LogError::Fatal(why)) => self.report(why, ctx),
@@ -303,6 +307,7 @@ impl Handler<Drain> for PartitionConsumer {
             ctx.cancel_future(pull); // drops the reader with it; what was not handed over was not received
         }
         self.reader = None;
+        self.set_aside = None;
         self.answer_drain();
     }
 }
@@ -314,7 +319,9 @@ impl Handler<Release> for PartitionConsumer {
         self.limit.reset();
         *lock(&self.progress.held) = None;
         self.publish();
-        if self.held_parts.is_empty() && self.pull.is_none() {
+        if let Some((slice, permit)) = self.set_aside.take() {
+            self.take(slice, permit, ctx);
+        } else if self.held_parts.is_empty() && self.pull.is_none() {
             self.pull(ctx);
         }
     }

@@ -4,7 +4,8 @@
 //! run on the caller's runtime, and only `Send` handles cross.
 
 use super::{
-    api::Engine,
+    api::{DeadLetters, Engine},
+    desk::Desk,
     handle::Handle,
     news::NewsBox,
     observer,
@@ -73,7 +74,7 @@ pub async fn start(
     let supervisor = Supervisor::new(streams.clone(), arbiters.clone(), pulse.clone(), fatal_in);
     let supervisor = Supervisor::start_in_arbiter(system.arbiter(), move |_| supervisor);
     let observer = tokio::spawn(observer::run(streams.clone()));
-    let desk = None;
+    let desk: Option<Arc<dyn DeadLetters>> = Some(Arc::new(Desk::open(&streams, supervisor.clone())));
     Ok(Running {
         engine: Arc::new(Handle { streams, desk }),
         news,
