@@ -6,7 +6,9 @@
 
 use crate::config::Telemetry;
 use std::{
+    fs::File,
     io::{self, IsTerminal},
+    os::fd::AsFd,
     sync::{Arc, Mutex, PoisonError},
 };
 use tracing::Subscriber;
@@ -93,9 +95,10 @@ pub struct NotStarted(String);
 
 /// Makes standard error the end of every log line of this process, of libraries that use `log` as well, and of panics.
 pub fn start(config: &Telemetry) -> Result<Logging, NotStarted> {
-    let stderr = io::stderr();
+    // A file of its own: a write that blocks must not hold the lock of `io::stderr`, for which the last words wait.
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(|error| NotStarted(error.to_string()))?;
     let ansi = stderr.is_terminal();
-    let (writer, guard) = queue(config.log_lines_max, stderr);
+    let (writer, guard) = queue(config.log_lines_max, File::from(stderr));
     let dropped = writer.error_counter();
     let (subscriber, filter) = subscriber(config, writer, ansi).map_err(NotStarted)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|error| NotStarted(error.to_string()))?;

@@ -22,7 +22,12 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
+
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the arguments come to.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,10 +56,25 @@ impl Ended {
     }
 
     /// Says it. A reader that has gone is no reason to fail.
-    fn print(&self) -> ExitCode {
+    fn print(self) -> ExitCode {
         let _ = io::stdout().write_all(self.stdout.as_bytes());
-        let _ = io::stderr().write_all(self.stderr.as_bytes());
+        if !self.stderr.is_empty() {
+            in_time(LAST_WORDS, move || io::stderr().write_all(self.stderr.as_bytes()));
+        }
         self.exit.into()
+    }
+}
+
+/// Does it on a thread of its own, and goes on without it after `deadline`: a log that nobody reads must not keep a
+/// process from its end.
+fn in_time(deadline: Duration, act: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let spawned = thread::Builder::new().spawn(move || {
+        let _ = act();
+        let _ = done.send(());
+    });
+    if spawned.is_ok() {
+        let _ = ended.recv_timeout(deadline);
     }
 }
 
@@ -119,5 +139,26 @@ fn usage(error: &clap::Error) -> Ended {
             stdout: String::new(),
             stderr: redact::credentials(&text).into_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_reader_that_stopped_does_not_keep_the_process() {
+        let (hold, held) = mpsc::channel::<()>();
+        let start = Instant::now();
+        in_time(Duration::from_millis(50), move || {
+            let _ = held.recv();
+            Ok(())
+        });
+        assert!((50..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        drop(hold);
+        let start = Instant::now();
+        in_time(Duration::from_secs(60), || Ok(()));
+        assert!(start.elapsed() < Duration::from_secs(30), "a reader that reads is not waited for");
     }
 }

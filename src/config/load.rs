@@ -76,9 +76,16 @@ fn relations(config: &Config, sources: &BTreeMap<String, Source>, layers: &mut L
         if relation.settings.iter().any(|setting| layers.suspects(setting)) {
             continue;
         }
-        let source = relation.settings.iter().find_map(|setting| sources.get(setting)).cloned();
+        let source = relation.settings.iter().find_map(|setting| source_of(sources, setting)).cloned();
         layers.faults.push(Fault { source, why: relation.why });
     }
+}
+
+/// Who gave a setting; of a section, who gave the first of its settings.
+fn source_of<'a>(sources: &'a BTreeMap<String, Source>, setting: &str) -> Option<&'a Source> {
+    let within = format!("{setting}.");
+    let section = sources.range(within.clone()..).next().filter(|(path, _)| path.starts_with(&within));
+    sources.get(setting).or(section.map(|(_, source)| source))
 }
 
 fn merge(given: Vec<Given>) -> (toml::Table, BTreeMap<String, Source>) {

@@ -39,7 +39,7 @@ pub struct Config {
     pub limits: Limits,
     pub security: Security,
     pub telemetry: Telemetry,
-    /// Streams by name: settings of the built-in ones, and declared ones.
+    /// Streams by name; those that are not here have their defaults.
     pub streams: BTreeMap<String, Stream>,
 }
 
@@ -349,7 +349,7 @@ pub struct Telemetry {
     pub log_lines_max: usize,
 }
 
-/// Settings of one stream. A name that is not built in declares one.
+/// Settings of one stream, under its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stream {

@@ -13,11 +13,18 @@ pub use start::{log, ports, topics};
 use crate::{
     cli::Exit,
     config::{Config, streams},
-    ports::TopicSpec,
+    ports::{Ports, TopicSpec},
     telemetry,
 };
-use std::{fmt::Write as _, io};
-use tokio::runtime::Runtime;
+use std::{fmt::Write as _, io, time::Duration};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long calls under way may go on after everything has ended.
+const LAST_CALLS: Duration = Duration::from_millis(500);
 
 /// Why the process cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,11 +47,40 @@ pub fn run(config: Config) -> Result<(), Fault> {
     let listeners = Listeners::open(&config.server)?;
     // Who reads our output may be gone; that is no reason not to serve.
     let _ = listeners.announce(io::stdout());
-    runtime()?.block_on(async {
-        let ports = ports(&config).await?;
-        topics(&config, &*ports.log, &streams::topics(&config)).await?;
-        process::run(config, listeners, ports, &logging).await
-    })
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let asked = asked_to_stop()?;
+        // A stop during the start finds nothing to drain.
+        let Some(ports) = asked.run_until_cancelled(dependencies(&config)).await else { return Ok(()) };
+        process::run(config, listeners, ports?, &logging, asked).await
+    });
+    // A call that never returns is not waited for.
+    runtime.shutdown_timeout(LAST_CALLS);
+    ended
+}
+
+/// Log and store, reached, with every topic in place.
+async fn dependencies(config: &Config) -> Result<Ports, Fault> {
+    let ports = ports(config).await?;
+    topics(config, &*ports.log, &streams::topics(config)).await?;
+    Ok(ports)
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+fn asked_to_stop() -> Result<CancellationToken, Fault> {
+    let signals = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) =
+        signals.map_err(|error| Fault::new(Exit::Internal, format!("signals cannot be heard: {error}")))?;
+    let asked = CancellationToken::new();
+    let heard = asked.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        heard.cancel();
+    });
+    Ok(asked)
 }
 
 /// Creates the topics that the enabled streams need; says which those are and how they stand.
@@ -92,7 +128,6 @@ fn runtime() -> Result<Runtime, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn each_topic_is_told_as_it_stands() {

@@ -9,7 +9,10 @@ use crate::{
     apps,
     cli::Exit,
     config::Config,
-    engine::run::{self, Running},
+    engine::{
+        api::Engine,
+        run::{self, Running},
+    },
     http::{self, Context, counted, ops, serve::Accept},
     metrics,
     ports::Ports,
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the supervisor's own pulse is felt.
 const FEEL_EVERY: Duration = Duration::from_secs(1);
+const LOOK_READY_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs the engine behind the open listeners until a signal or a fault.
 pub async fn run(
@@ -28,6 +32,7 @@ pub async fn run(
     listeners: Listeners,
     ports: Ports,
     logging: &telemetry::Logging,
+    asked: CancellationToken,
 ) -> Result<(), Fault> {
     let config = Arc::new(config);
     let internal = |error: &dyn std::fmt::Display| Fault::new(Exit::Internal, error.to_string());
@@ -56,8 +61,9 @@ pub async fn run(
         http::serve::plain,
         stop.clone(),
     ));
-    let _ = writeln!(std::io::stdout(), "ready"); // who reads our output may be gone
-    let ended = until_end(&mut running).await;
+    tokio::spawn(count_lost_lines(logging.levels.clone(), stop.clone()));
+    tokio::spawn(tell_ready(context.engine.clone(), stop.clone()));
+    let ended = until_end(&mut running, asked).await;
     down(&config, running, stop, ended.is_ok()).await;
     let _ = tokio::join!(public, admin);
     ended
@@ -67,15 +73,12 @@ fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpList
     tokio::net::TcpListener::from_std(listener).map_err(|e| Fault::new(Exit::Internal, e.to_string()))
 }
 
-/// Waits for a signal to stop (`Ok`), or for a reason that the process cannot go on.
-async fn until_end(running: &mut Running) -> Result<(), Fault> {
-    let signals = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
-    let (mut terminate, mut interrupt) = signals.map_err(|e| Fault::new(Exit::Internal, e.to_string()))?;
+/// Waits until asked to stop (`Ok`), or for a reason that the process cannot go on.
+async fn until_end(running: &mut Running, asked: CancellationToken) -> Result<(), Fault> {
     let mut feel = tokio::time::interval(FEEL_EVERY);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            () = asked.cancelled() => return Ok(()),
             Some(fatal) = running.fatal.recv() => return Err(Fault::new(Exit::Internal, fatal.0)),
             _ = feel.tick() => {
                 if !running.is_alive() {
@@ -83,6 +86,25 @@ async fn until_end(running: &mut Running) -> Result<(), Fault> {
                 }
             }
         }
+    }
+}
+
+/// One line, once: what scripts wait for.
+async fn tell_ready(engine: Arc<dyn Engine>, stop: CancellationToken) {
+    let mut look = tokio::time::interval(LOOK_READY_EVERY);
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
+        if engine.health().ready {
+            let mut stdout = std::io::stdout();
+            let _ = writeln!(stdout, "ready").and_then(|()| stdout.flush()); // who reads our output may be gone
+            return;
+        }
+    }
+}
+
+async fn count_lost_lines(levels: telemetry::Levels, stop: CancellationToken) {
+    let mut beat = tokio::time::interval(FEEL_EVERY);
+    while stop.run_until_cancelled(beat.tick()).await.is_some() {
+        metrics::LOG_DROPPED.counter(&[]).absolute(levels.dropped() as u64);
     }
 }
 
@@ -112,6 +134,6 @@ fn hurry(deadline: Duration) {
             () = tokio::time::sleep(deadline + AFTER_DEADLINE) => {}
         }
         tracing::error!("process ends without having finished its stop");
-        std::process::exit(Exit::Internal as i32);
+        std::process::exit(Exit::Internal.code().into());
     });
 }

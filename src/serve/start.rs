@@ -175,22 +175,19 @@ async fn reached<T, F>(
 where
     F: Future<Output = Result<T, Trouble>>,
 {
-    let mut last = String::from("no answer");
+    let mut last = None;
     let waits = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(WAIT_MAX);
     let attempts = attempt
         .retry(waits.with_jitter().without_max_times())
         .sleep(sleep)
         .when(|trouble| matches!(trouble, Trouble::Away(_)))
         .notify(|trouble, _| {
-            if let Trouble::Away(why) = trouble
-                && *why != last
-            {
+            let (Trouble::Away(why) | Trouble::Wrong(why)) = trouble;
+            if last.is_none() {
                 let why = config.redact(why);
                 tracing::warn!(dependency = name, why, "dependency is away, trying again");
             }
-            if let Trouble::Away(why) = trouble {
-                last.clone_from(why);
-            }
+            last = Some(why.clone());
         });
     match timeout(deadline, attempts).await {
         Ok(Ok(value)) => Ok(value),
@@ -199,6 +196,7 @@ where
         }
         Err(_) => {
             let seconds = deadline.as_secs_f32();
+            let last = last.unwrap_or_else(|| "no answer".into());
             Err(Fault::new(Exit::Unavailable, format!("{name} did not come in {seconds} s: {last}")))
         }
     }

@@ -134,7 +134,7 @@ fn a_whole_deployment_fits_the_environment() {
         ("STATECAST_STORE__KIND", "mongodb"),
         ("STATECAST_MONGODB__URI", "mongodb://bob:hunter2@db:27017/?replicaSet=rs0"),
         ("STATECAST_SECURITY__ALLOWED_ORIGINS", "https://a.example, https://b.example"),
-        ("STATECAST_STREAMS__MY_ORDERS__TOPIC", "orders.v1"),
+        ("STATECAST_STREAMS__KV__TOPIC", "values.v1"),
         // What Kubernetes sets for a service of this name is not ours.
         ("STATECAST_PORT", "tcp://10.0.0.1:8080"),
         ("STATECAST_SERVICE_HOST", "10.0.0.1"),
@@ -147,7 +147,7 @@ fn a_whole_deployment_fits_the_environment() {
     assert_eq!((config.kafka.brokers.as_str(), config.kafka.create_topics), ("host:9092", false));
     assert_eq!(config.kafka.properties["socket.timeout.ms"], "9000");
     assert_eq!(config.security.allowed_origins, ["https://a.example", "https://b.example"]);
-    assert_eq!(config.streams["my-orders"].topic, "orders.v1");
+    assert_eq!(config.streams["kv"].topic, "values.v1");
 }
 
 #[test]
@@ -157,16 +157,14 @@ fn files_say_the_same() {
 [kafka.properties]
 socket.timeout.ms = 9000
 \"client.id\" = \"mine\"
-[streams.orders]
-[streams.\"my-orders\"]
-topic = \"orders.v1\"
+[streams.kv]
 [security]
 allowed_origins = [\"https://a.example\"]
 ";
     let config = shell.serves(&["serve", "--config", &shell.file("c.toml", text)]);
     assert_eq!(config.kafka.properties["socket.timeout.ms"], "9000");
     assert_eq!(config.kafka.properties["client.id"], "mine");
-    assert_eq!(config.streams.keys().collect::<Vec<_>>(), ["my-orders", "orders"]);
+    assert_eq!(config.streams.keys().collect::<Vec<_>>(), ["kv"]);
     assert_eq!(config.security.allowed_origins, ["https://a.example"]);
 }
 
@@ -244,6 +242,20 @@ fn check_config_and_topics_tell_the_same_faults() {
 }
 
 #[test]
+fn a_stream_that_is_not_there_is_told_where_it_is_named() {
+    let mut shell = Shell::new();
+    shell.variable("STATECAST_STREAMS__MY_ORDERS__TOPIC", "orders.v1");
+    let file = shell.file("c.toml", "[streams.\"a/b\"]\ntopic = \"x\"\n\n[streams.empty]\n");
+    let text = "\
+statecast: the configuration has 3 faults:
+  c.toml:1: streams.a/b: the name of a stream may hold only a-z, 0-9 and -: it names a collection, a room and a part of URLs
+  c.toml:4: streams.empty: there is no stream of this name, only kv
+  STATECAST_STREAMS__MY_ORDERS__TOPIC: streams.my-orders: there is no stream of this name, only kv
+";
+    assert_eq!(shell.ends(&["serve", "--config", &file]), faults(text));
+}
+
+#[test]
 fn files_that_cannot_be_read_are_faults() {
     let shell = Shell::new();
     let broken = shell.file("broken.toml", "[engine]\nshards = = 2\n\nthreads = \n[engine]\nshards = 1\n");
@@ -285,7 +297,7 @@ fn check_config_says_what_it_comes_to_and_no_secret() {
         "mongodb://bob:hunter2@db1,db2:27018/x?authMechanismProperties=AWS_SESSION_TOKEN:tok",
     );
     shell.variable("STATECAST_KAFKA__PROPERTIES__SSL_KEY_PASSWORD", "key-pw");
-    let ended = shell.ends(&["check-config", "--config", &file, "--set", "streams.orders.partitions=12"]);
+    let ended = shell.ends(&["check-config", "--config", &file, "--set", "streams.kv.partitions=12"]);
     assert_eq!((ended.exit, ended.stderr.as_str()), (Exit::Clean, ""), "{}", ended.stderr);
     assert_eq!(
         ended.stdout,
@@ -296,7 +308,7 @@ public   http://127.0.0.1:8080
 admin    http://127.0.0.1:9090
 log      kafka at b1:9092,b2:9092
 store    mongodb, database statecast at mongodb://db1,db2:27018
-streams  kv, orders
+streams  kv
 memory   64 MiB of 96 MiB promised to buffers and caches
 
 set, beside the defaults:
@@ -305,7 +317,7 @@ set, beside the defaults:
   log.kind = \"kafka\"                       good.toml:2
   mongodb.uri = ***                        STATECAST_MONGODB__URI
   store.kind = \"mongodb\"                   STATECAST_STORE__KIND
-  streams.orders.partitions = 12           --set streams.orders.partitions
+  streams.kv.partitions = 12               --set streams.kv.partitions
 "
     );
 }

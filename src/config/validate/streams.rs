@@ -1,7 +1,10 @@
 //! Rules for streams: names that are legal wherever they go, and groups of their own.
 
 use super::Check;
-use crate::config::{Config, names, streams};
+use crate::{
+    apps::BUILT_IN,
+    config::{Config, names, streams},
+};
 use std::collections::BTreeMap;
 
 pub(super) fn streams(config: &Config, check: &mut Check) {
@@ -9,12 +12,12 @@ pub(super) fn streams(config: &Config, check: &mut Check) {
         let section = format!("streams.{name}");
         let at = |field: &str| format!("{section}.{field}");
         if let Err(why) = names::stream(name) {
-            // Where a stream has settings, the first of them says where it is.
-            let settings = [section.clone(), at("topic"), at("group"), at("partitions"), at("enabled")];
-            let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-            check.that(false, &settings, format!("{section}: the name of a stream {why}"));
+            check.that(false, &[&section], format!("{section}: the name of a stream {why}"));
             continue;
         }
+        let known: Vec<_> = BUILT_IN.iter().map(|built_in| built_in.stream).collect();
+        let why = format!("{section}: there is no stream of this name, only {}", known.join(", "));
+        check.that(known.contains(&name.as_str()), &[&section], why);
         if let Err(why) = names::topic(if stream.topic.is_empty() { name } else { &stream.topic }) {
             check.that(false, &[&at("topic"), &section], format!("{} {why}", at("topic")));
         }

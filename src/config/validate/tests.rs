@@ -264,16 +264,14 @@ fn streams_have_names_that_fit_everywhere() {
         let start = format!("streams.{bad}: the name of a stream");
         breaks(&start, |config| stream(config, bad, |_| {}));
     }
-    breaks("streams.orders.topic may hold only", |config| {
-        stream(config, "orders", |orders| orders.topic = "a b".into());
+    breaks("streams.orders: there is no stream of this name, only kv", |config| {
+        stream(config, "orders", |_| {})
     });
-    breaks("streams.orders.group must be", |config| {
-        stream(config, "orders", |orders| orders.group = "a b".into())
-    });
-    breaks("streams.orders.partitions must be over 0", |config| {
-        stream(config, "orders", |orders| orders.partitions = 0);
-    });
-    breaks("streams.orders.group must differ from that of stream kv", |config| {
-        stream(config, "orders", |orders| orders.group = "statecast-kv".into());
-    });
+    breaks("streams.kv.topic may hold only", |config| stream(config, "kv", |kv| kv.topic = "a b".into()));
+    breaks("streams.kv.group must be", |config| stream(config, "kv", |kv| kv.group = "a b".into()));
+    breaks("streams.kv.partitions must be over 0", |config| stream(config, "kv", |kv| kv.partitions = 0));
+    let shared = after(|config| stream(config, "orders", |orders| orders.group = "statecast-kv".into()));
+    assert!(
+        shared.iter().any(|why| why.starts_with("streams.orders.group must differ from that of stream kv"))
+    );
 }
