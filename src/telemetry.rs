@@ -22,6 +22,8 @@ use tracing_subscriber::{
     reload,
 };
 
+/// The modules of this crate.
+const OURS: &str = env!("CARGO_PKG_NAME");
 const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
     ("error", LevelFilter::ERROR),
@@ -31,14 +33,17 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// Levels by module, from the text of `telemetry.log_level`. `Err` ends a sentence that begins with the setting.
+/// Levels by module, from the text of `telemetry.log_level`. A level without a module is ours; what libraries tell beyond
+/// warnings is about their inside, and is told where one is named. `Err` ends a sentence that begins with the setting.
 pub fn levels(text: &str) -> Result<Targets, String> {
     let mut targets = Targets::new();
     for part in text.split(',').map(str::trim) {
         let (module, name) = part.split_once('=').map_or((None, part), |(module, name)| (Some(module), name));
         let level = LEVELS.iter().find(|(known, _)| *known == name).map(|(_, level)| *level);
         targets = match (module, level) {
-            (None, Some(level)) => targets.with_default(level),
+            (None, Some(level)) => {
+                targets.with_target(OURS, level).with_default(level.min(LevelFilter::WARN))
+            }
             (Some(module), Some(level)) if is_module(module) => targets.with_target(module, level),
             _ => {
                 let known = LEVELS.map(|(name, _)| name).join(", ");
@@ -180,6 +185,29 @@ mod tests {
             levels("inof").unwrap_err(),
             "must be off, error, warn, info, debug, trace, or MODULE=LEVEL after a comma; \"inof\" is neither"
         );
+    }
+
+    #[test]
+    fn libraries_tell_warnings_unless_they_are_named() {
+        let told = |text: &str, target: &str| {
+            let targets = levels(text).unwrap();
+            LEVELS
+                .iter()
+                .rev()
+                .find(|(_, level)| {
+                    level.into_level().is_some_and(|level| targets.would_enable(target, &level))
+                })
+                .map_or("off", |(name, _)| *name)
+        };
+        assert_eq!((told("info", "statecast::engine"), told("info", "fjall::db")), ("info", "warn"));
+        assert_eq!((told("error", "statecast"), told("error", "fjall")), ("error", "error"));
+        assert_eq!(told("off", "fjall"), "off");
+        let text = "warn,statecast::engine=trace,fjall=debug";
+        assert_eq!(
+            (told(text, "statecast::engine::batch"), told(text, "statecast::http")),
+            ("trace", "warn")
+        );
+        assert_eq!((told(text, "fjall::db"), told(text, "rdkafka")), ("debug", "warn"));
     }
 
     #[test]

@@ -163,14 +163,14 @@ impl Default for Limits {
             drain_bytes_max: 16 * MIB,
             poll_wait_max_ms: 60_000,
             page_items_max: 1_000,
-            memory_bytes_max: 96 * MIB,
+            memory_bytes_max: 128 * MIB,
         }
     }
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Telemetry { log_level: "warn,statecast=info".into(), log_format: "text".into(), log_lines_max: 4_096 }
+        Telemetry { log_level: "info".into(), log_format: "text".into(), log_lines_max: 4_096 }
     }
 }
 

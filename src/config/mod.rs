@@ -321,8 +321,9 @@ pub struct Limits {
     pub poll_wait_max_ms: u64,
     /// Entities in one page of a list.
     pub page_items_max: usize,
-    /// What the byte bounds in use may come to together: prefetch, in flight, both caches of the engine, history, and
-    /// the embedded block cache. Beyond it Statecast does not start, so that no bound is raised without looking at the sum.
+    /// What the byte bounds in use may come to together: of the engine what is in flight and both caches, the rooms' history,
+    /// and the buffers of log and store. Beyond it Statecast does not start, so that no bound is raised without a look at
+    /// the sum. What each client may have unread is beside it.
     pub memory_bytes_max: usize,
 }
 
@@ -341,7 +342,8 @@ pub struct Security {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// off, error, warn, info, debug or trace; per module after a comma: info,statecast::engine=debug.
+    /// off, error, warn, info, debug or trace; per module after a comma: info,statecast::engine=debug. Libraries tell no
+    /// more than warnings unless they are named: info,rdkafka=debug.
     pub log_level: String,
     /// text or json.
     pub log_format: String,

@@ -182,9 +182,11 @@ pub fn memory_bounds(config: &Config) -> Vec<(&'static str, u64)> {
     ];
     if config.log.kind == LogKind::Kafka {
         bounds.push(("kafka.prefetch_bytes_max", kafka.prefetch_bytes_max as u64));
+        bounds.push(("kafka.produce_bytes_max", kafka.produce_bytes_max as u64));
     }
     if embedded {
         bounds.push(("embedded.cache_bytes_max", config.embedded.cache_bytes_max));
+        bounds.push(("embedded.queue_bytes_max", config.embedded.queue_bytes_max as u64));
     }
     bounds
 }

@@ -43,7 +43,9 @@ fn folder(config: &Config) -> Result<Option<Embedded>, Fault> {
     if config.log.kind != LogKind::Embedded && config.store.kind != StoreKind::Embedded {
         return Ok(None);
     }
-    let wrong = |error: OpenError| Fault::new(Exit::Configuration, error.to_string());
+    let wrong = |error: OpenError| {
+        Fault::new(Exit::Configuration, format!("embedded.data_dir cannot be used: {error}"))
+    };
     Embedded::open(&config.embedded).map(Some).map_err(wrong)
 }
 

@@ -154,11 +154,25 @@ fn detail(kind: &ErrorKind) -> String {
         ErrorKind::Authentication { message, .. }
         | ErrorKind::InvalidTlsConfig { message, .. }
         | ErrorKind::IncompatibleServer { message, .. }
-        | ErrorKind::ServerSelection { message, .. }
         | ErrorKind::DnsResolve { message, .. } => format!(": {}", one_line(message)),
+        ErrorKind::ServerSelection { message, .. } => format!(": {}", one_line(&nodes(message))),
         ErrorKind::Io(error) => format!(": {}", one_line(&error.to_string())),
         _ => String::new(),
     }
+}
+
+/// Of the driver's picture of the deployment, each node with its own error. A picture we cannot read is told as it is.
+fn nodes(message: &str) -> String {
+    let error = |text: &str| {
+        let (_, error) = text.split_once("Error: Kind: ")?;
+        error.split_once(", labels").map(|(error, _)| error.to_owned())
+    };
+    let node = |text: &str| {
+        let (address, rest) = text.split_once(',')?;
+        Some(format!("{address}: {}", error(rest).unwrap_or_else(|| "not primary".into())))
+    };
+    let nodes: Vec<_> = message.split("{ Address: ").skip(1).filter_map(node).collect();
+    if nodes.is_empty() { message.to_owned() } else { nodes.join("; ") }
 }
 
 /// Keeps a text to one line of bounded length.
@@ -224,5 +238,17 @@ mod tests {
     fn a_text_is_one_bounded_line() {
         assert_eq!(one_line("a\nb\r\tc"), "a b  c");
         assert_eq!(one_line(&"ü".repeat(1_000)).chars().count(), 400);
+    }
+
+    #[test]
+    fn nodes_that_cannot_be_reached_are_told_with_their_errors() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ \
+            { Address: db1:27017, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), \
+            labels: {}, source: None, server response: None }, { Address: db2:1, Type: RsSecondary } ] }";
+        assert_eq!(
+            nodes(message),
+            "db1:27017: I/O error: Connection refused (os error 111); db2:1: not primary"
+        );
+        assert_eq!(nodes("anything else"), "anything else");
     }
 }
