@@ -14,6 +14,8 @@ use super::{Config, LogKind, StoreKind};
 const COMMAND_BYTES_MAX: usize = 12_000_000;
 /// A stop is over by then, whatever happens (exit 0 within ten seconds).
 const STOP_MS: u64 = 10_000;
+/// The least the embedded storage takes for its journals.
+const JOURNAL_BYTES_MIN: u64 = 64 << 20;
 /// Records over which `engine.poison_share_max` is counted.
 const POISON_WINDOW: u32 = 1_000;
 /// Numbers that mean something at 0; any other at 0 stops what it bounds.
@@ -49,6 +51,7 @@ pub fn faults(config: &Config) -> Vec<Broken> {
     engine(config, &mut check);
     times(config, &mut check);
     live(config, &mut check);
+    embedded(config, &mut check);
     memory(config, &mut check);
     check.0
 }
@@ -167,6 +170,20 @@ fn live(config: &Config, check: &mut Check) {
         ("live.clients_max", live.clients_max),
         ("server.connections_max", config.server.connections_max),
         "each client has a connection",
+    );
+}
+
+fn embedded(config: &Config, check: &mut Check) {
+    let embedded = &config.embedded;
+    check.at_most(
+        ("embedded.group_bytes_max", embedded.group_bytes_max),
+        ("embedded.queue_bytes_max", embedded.queue_bytes_max),
+        "what is written with one sync has waited for it",
+    );
+    check.that(
+        embedded.journal_bytes_max >= JOURNAL_BYTES_MIN,
+        &["embedded.journal_bytes_max"],
+        format!("embedded.journal_bytes_max must be at least {JOURNAL_BYTES_MIN}: the storage refuses less"),
     );
 }
 

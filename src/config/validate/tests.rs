@@ -135,6 +135,19 @@ fn sizes_fit_into_each_other() {
 }
 
 #[test]
+fn the_embedded_storage_gets_what_it_needs() {
+    breaks(
+        "embedded.group_bytes_max (33554432) must be at most embedded.queue_bytes_max (16777216)",
+        |config| {
+            config.embedded.group_bytes_max = 32 << 20;
+        },
+    );
+    breaks("embedded.journal_bytes_max must be at least", |config| {
+        config.embedded.journal_bytes_max = 63 << 20
+    });
+}
+
+#[test]
 fn all_bounds_together_stay_in_the_budget() {
     let found = after(|config| config.engine.cache_bytes_max = 69 << 20);
     assert_eq!(
