@@ -92,6 +92,6 @@ mod tests {
         let topics = topics(&config);
         assert_eq!(topics[0].retention, Some(Duration::from_secs(3600)));
         assert_eq!((topics[1].name.as_str(), topics[1].retention), ("orders.v1.dlq", None));
-        assert_eq!((topics[1].partitions, topics[1].replication), (12, 3));
+        assert_eq!((topics[1].partitions, topics[1].replication), (1, 3));
     }
 }
