@@ -152,8 +152,10 @@ impl Driver {
         match self.enter() {
             Ok(Some(client)) => {
                 self.serve(&client);
-                self.group.give_back_all(&client);
+                let last = self.group.let_go(&client, &self.group.all_held());
+                // From here on only the brokers are waited for, and who leaves waits no longer than it wants to.
                 let _ = self.phase.send(Phase::GivenBack);
+                self.group.commit_now(&client, &last);
                 self.exit(client);
             }
             Ok(None) => {}

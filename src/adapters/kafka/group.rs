@@ -187,7 +187,7 @@ impl Group {
     }
 
     /// Commits what a revoke returned and waits for it. Blocks.
-    fn commit_now(&self, client: &Client, next: &[(u32, u64)]) {
+    pub fn commit_now(&self, client: &Client, next: &[(u32, u64)]) {
         if next.is_empty() {
             return;
         }
@@ -205,13 +205,6 @@ impl Group {
         }
     }
 
-    /// Gives back partitions: their records are finished or dropped, their queues closed, their offsets committed.
-    fn give_back(&self, client: &Client, partitions: &[u32]) {
-        let next = self.events.revoked(partitions);
-        let last = self.close(partitions, &next);
-        self.commit_now(client, &last);
-    }
-
     /// Closes the queues of partitions that are not ours any more; returns what may be committed of `next`.
     fn close(&self, partitions: &[u32], next: &[(u32, u64)]) -> Vec<(u32, u64)> {
         let (lanes, last): (Vec<_>, _) = {
@@ -224,25 +217,25 @@ impl Group {
         last
     }
 
-    /// Gives back everything that is still held, before leaving.
-    pub fn give_back_all(&self, client: &Client) {
-        let partitions: Vec<u32> = self.state().held.keys().copied().collect();
-        self.part_with(client, &partitions);
+    /// Everything that is still held.
+    pub fn all_held(&self) -> Vec<u32> {
+        self.state().held.keys().copied().collect()
     }
 
-    /// Parts with partitions in the way that is still open.
-    pub fn part_with(&self, client: &Client, partitions: &[u32]) {
+    /// Parts with partitions: their records are finished or dropped and their queues closed. Returns what is to be
+    /// committed for them, which is nothing where they were lost.
+    pub fn let_go(&self, client: &Client, partitions: &[u32]) -> Vec<(u32, u64)> {
         if partitions.is_empty() {
-            return;
+            return Vec::new();
         }
         if client.assignment_lost() {
             let group = self.subscription.group.as_str();
             tracing::warn!(group, ?partitions, "partitions were lost, nothing is committed for them");
             self.events.lost(partitions);
-            self.close(partitions, &[]);
-        } else {
-            self.give_back(client, partitions);
+            return self.close(partitions, &[]);
         }
+        let next = self.events.revoked(partitions);
+        self.close(partitions, &next)
     }
 }
 

@@ -178,7 +178,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     /// The error that ends this reader, if this is one.
     fn broken_by(&self, error: &KafkaError) -> Option<LogError> {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        let at = format!("partition {} after offset {}: {error}", self.lane.partition, self.floor);
+        let at = format!("partition {} from offset {}: {error}", self.lane.partition, self.floor);
         self.faults.note("pull", code, &at);
         match errors::class(code) {
             Class::Corrupt => Some(LogError::Corrupt(at)),

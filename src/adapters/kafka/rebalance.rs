@@ -137,7 +137,8 @@ impl Context {
         if !held.is_empty() {
             tracing::info!(group = %self.group.subscription.group, partitions = ?held, "partitions go");
         }
-        self.group.part_with(client, &held);
+        let last = self.group.let_go(client, &held);
+        self.group.commit_now(client, &last);
         match client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => client.incremental_unassign(list),
             _ => client.unassign(),

@@ -1,5 +1,6 @@
 //! The log on real Kafka: the suite every log passes, and what only Kafka can do wrong.
 
+mod broker;
 mod contract;
 mod process;
 mod rebalance;
@@ -10,7 +11,7 @@ use super::contract::unique;
 use crate::{
     adapters::kafka::KafkaLog,
     config,
-    ports::{Log, TopicSpec},
+    ports::{Log, PullLimit, TopicSpec},
     record::NewRecord,
 };
 use futures_util::{StreamExt, stream};
@@ -20,6 +21,9 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use std::{sync::Arc, time::Duration};
+
+/// A pull of a few.
+pub const SOME: PullLimit = PullLimit { records_max: 10, bytes_max: 1 << 20 };
 
 /// A log on the test's brokers.
 pub fn log(brokers: &str) -> Arc<dyn Log> {

@@ -1,6 +1,6 @@
 //! How fast a member reads, and at what CPU: run by hand, with `--release` and `--nocapture`.
 
-use super::{append_all, log, topic};
+use super::{append_all, log_with, topic};
 use crate::{
     ports::{Assignments, LogError, PartitionReader, PullLimit, Subscription},
     record::NewRecord,
@@ -16,7 +16,8 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle};
 
 const RECORDS: u64 = 1_000_000;
-const VALUE_BYTES: usize = 140; // 160 with the key
+const KEY_BYTES: usize = 20;
+const VALUE_BYTES: usize = 160;
 const PARTITIONS: u32 = 4;
 const LIMIT: PullLimit = PullLimit { records_max: 4_096, bytes_max: 1 << 20 };
 
@@ -56,7 +57,7 @@ impl Assignments for Puller {
 }
 
 /// User and system time of this process.
-fn cpu() -> Duration {
+pub fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("stat");
     let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
@@ -67,11 +68,17 @@ fn cpu() -> Duration {
 #[ignore = "a measurement"]
 async fn reading_speed() {
     let Some(brokers) = services::kafka() else { return };
-    let log = log(&brokers);
+    // One setting of librdkafka may be tried out: NAME=VALUE.
+    let tried = std::env::var("TRY").ok();
+    let log = log_with(&brokers, |kafka| {
+        if let Some((name, value)) = tried.as_deref().and_then(|tried| tried.split_once('=')) {
+            kafka.properties.insert(name.into(), value.into());
+        }
+    });
     let topic = topic(&log, PARTITIONS).await;
     let value = vec![b'v'; VALUE_BYTES];
     append_all(&log, &topic, RECORDS as usize, |i| NewRecord {
-        key: Some(format!("key-{i:016}").into_bytes()),
+        key: Some(format!("key-{i:0width$}", width = KEY_BYTES - 4).into_bytes()),
         value: Some(value.clone()),
         partition: Some(i as u32 % PARTITIONS),
         ..NewRecord::default()
