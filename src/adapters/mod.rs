@@ -8,3 +8,4 @@ pub mod kafka;
 pub mod memory;
 pub mod mongo;
 pub mod null;
+pub mod socketio;

@@ -15,9 +15,11 @@ pub mod openapi;
 pub mod ops;
 pub mod problem;
 pub mod query;
+pub mod refusal;
 pub mod request;
 pub mod schema;
 pub mod serve;
+pub mod stream;
 pub mod write;
 
 use crate::{config::Config, engine::api::Engine, metrics};

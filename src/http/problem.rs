@@ -75,6 +75,8 @@ kinds! {
         "See /docs for every path.";
     NoStream "no-stream" NOT_FOUND "There is no such stream"
         "See /api/streams for every stream.";
+    NoRoom "no-room" NOT_FOUND "There is no such room"
+        "See /api/streams for every stream; a room is STREAM, STREAM/KEY, or STREAM:NAME where the app declares it.";
     NoEntity "no-entity" NOT_FOUND "There is no such key"
         "Write the key first; a removed key tells the position of its removal.";
     NoDeadLetter "no-dead-letter" NOT_FOUND "There is no such dead letter"
@@ -117,6 +119,8 @@ kinds! {
         "Come back after retry_ms; what is held in memory is served meanwhile.";
     Busy "busy" SERVICE_UNAVAILABLE "Too many writes wait for their outcome"
         "Nothing was appended; send it again after retry_ms, or without wait=stored.";
+    LiveBusy "live-busy" SERVICE_UNAVAILABLE "The live side takes no more now"
+        "Come back after retry_ms.";
     Stopping "stopping" SERVICE_UNAVAILABLE "This instance is stopping"
         "Ask again: another instance, or the next start, answers.";
     NotReady "not-ready" SERVICE_UNAVAILABLE "Records cannot flow and be stored now"

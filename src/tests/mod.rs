@@ -7,6 +7,7 @@ pub mod contract;
 mod engine;
 mod http;
 mod kafka;
+mod live;
 mod mongo;
 mod mongo_load;
 #[allow(unused)]

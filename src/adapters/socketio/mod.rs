@@ -1,0 +1,171 @@
+//! The Socket.IO outside: stock clients of v4, by websocket and polling, on the default namespace.
+//!
+//! Invariant: handlers are there before a client hears that it is connected, so no early event is lost; nothing a client
+//! sends or fails to read takes more memory than configured; a page of a foreign origin opens no session.
+//! Not here: rooms, answers, pace (`engine`).
+
+mod calls;
+pub mod line;
+mod listener;
+
+use self::{
+    calls::{Paged, Session, Subscribed, Unsubscribed},
+    line::{Line, Lines},
+    listener::SocketListener,
+};
+use crate::{
+    config::Config,
+    engine::live::{Live, Refusal},
+    http::{
+        counted::Counter,
+        guard,
+        problem::{Kind, Problem},
+    },
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use socketioxide::{
+    ParserConfig, SocketIo, TransportType,
+    extract::SocketRef,
+    handler::ConnectHandler,
+    socket::{DisconnectReason, Sid},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Attachments carry nothing here; one is let through so that its sender gets an answer instead of a cut.
+const ATTACHMENTS_MAX: usize = 1;
+
+/// What engine.io answers for a session it does not know: a stock client then opens a new one.
+const UNKNOWN_SESSION: &str = "{\"code\":1,\"message\":\"Session ID unknown\"}";
+
+#[derive(Clone)]
+struct Gate {
+    live: Live,
+    lines: Lines,
+    origins: Arc<[String]>,
+}
+
+/// The routes of `/socket.io/`.
+///
+/// Each request's extensions carry the `Arc<Counter>` of its connection; without it nothing is known of what a client has
+/// unsent, and it can only be told to leave.
+pub fn routes(live: Live, config: &Config) -> Router {
+    let ms = Duration::from_millis;
+    let bytes_max = config.live.message_bytes_max;
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(ATTACHMENTS_MAX)
+        .max_incoming_binary_buf_size(bytes_max)
+        .packet_completion_timeout(ms(config.live.connect_timeout_ms));
+    let (service, io) = SocketIo::builder()
+        .with_parser(parser)
+        .max_payload(bytes_max as u64)
+        .ws_max_message_size(bytes_max)
+        .ws_max_frame_size(bytes_max)
+        .connect_timeout(ms(config.live.connect_timeout_ms))
+        .ping_interval(ms(config.live.ping_interval_ms))
+        .ping_timeout(ms(config.live.ping_timeout_ms))
+        .build_svc();
+    let gate =
+        Gate { live, lines: Lines::default(), origins: config.security.allowed_origins.as_slice().into() };
+    let admitting = gate.clone();
+    let admit = move |socket: SocketRef| {
+        let admitted = admitting.admit(&socket);
+        async move { admitted }
+    };
+    io.ns("/", (async |_: SocketRef| {}).with(admit));
+    Router::new()
+        .route_service("/socket.io/", service.clone())
+        .route_service("/socket.io", service)
+        .layer(from_fn_with_state(gate, watch))
+}
+
+/// Why a connection was not let in; the client gets it as its `connect_error`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Closed(String);
+
+impl Gate {
+    /// Takes a client in. This runs before the client hears that it is connected.
+    fn admit(&self, socket: &SocketRef) -> Result<(), Closed> {
+        let line = self.lines.add(socket.id);
+        if socket.transport_type() == TransportType::Websocket {
+            on_websocket(&line, socket.req_parts().extensions.get());
+        }
+        let listener = Arc::new(SocketListener::new(socket.clone(), line.clone()));
+        let client = self.live.connect(listener).map_err(|refusal| {
+            self.lines.remove(socket.id);
+            closed(refusal)
+        })?;
+        socket.extensions.insert(Session { live: self.live.clone(), client, line });
+        socket.on("subscribe", async |_: Subscribed| {});
+        socket.on("page", async |_: Paged| {});
+        socket.on("unsubscribe", async |_: Unsubscribed| {});
+        let gate = self.clone();
+        socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+            tracing::debug!(client = client.0, %reason, "client gone");
+            gate.lines.remove(socket.id);
+            gate.live.disconnect(client);
+        });
+        Ok(())
+    }
+}
+
+fn closed(refusal: Refusal) -> Closed {
+    Closed(Problem::from(refusal).json())
+}
+
+/// Minds every request of a session: where it comes from, what of its answers was taken, and whether it has ended.
+async fn watch(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if !guard::origin_allowed(request.headers(), &gate.origins) {
+        let detail = "the page's origin is neither this host nor allow-listed";
+        return Problem::new(Kind::ForeignOrigin, detail)
+            .field("origin", detail, Kind::ForeignOrigin.remedy())
+            .into_response();
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let part = |name| query.split('&').find_map(|part| part.strip_prefix(name));
+    let line = part("sid=").and_then(|sid| sid.parse::<Sid>().ok()).and_then(|sid| gate.lines.get(sid));
+    let Some(line) = line else { return next.run(request).await };
+    if line.is_ended() {
+        return unknown_session();
+    }
+    let counter = request.extensions().get::<Arc<Counter>>().cloned();
+    if part("transport=") == Some("websocket") {
+        let answer = next.run(request).await;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            on_websocket(&line, counter.as_ref());
+        }
+        return answer;
+    }
+    if request.method() != axum::http::Method::GET {
+        return next.run(request).await;
+    }
+    line.poll_began(counter.as_ref());
+    tokio::select! {
+        answer = next.run(request) => {
+            line.poll_answered(content_length(answer.headers()));
+            answer
+        }
+        () = line.ended() => unknown_session(),
+    }
+}
+
+fn on_websocket(line: &Line, counter: Option<&Arc<Counter>>) {
+    match counter {
+        Some(counter) => line.on_websocket(counter),
+        None => line.on_uncounted_websocket(),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> u64 {
+    headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse().ok()).unwrap_or_default()
+}
+
+fn unknown_session() -> Response {
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], UNKNOWN_SESSION).into_response()
+}

@@ -1,0 +1,52 @@
+//! Reading view and store for rooms, away from the broadcaster's thread.
+//!
+//! Invariant: a read changes nothing, and its answer has an entry for everything that was asked.
+//! Not here: when to read (`reads`), what it means (`answers`).
+
+use super::reads::{Job, KeysJob};
+use crate::engine::api::{Engine, ListPage, ListQuery, Read, ReadError};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// What a read brought.
+#[derive(Debug)]
+pub enum Brought {
+    Keys(Vec<Result<Option<Read>, ReadError>>),
+    Room(Result<Option<Read>, ReadError>),
+    Page(Result<ListPage, ReadError>),
+}
+
+pub async fn bring(engine: Arc<dyn Engine>, job: Job) -> Brought {
+    match &job {
+        Job::Keys(job) if job.stored => Brought::Keys(stored(&*engine, job).await),
+        Job::Keys(job) => Brought::Keys(engine.read_many(&job.stream, &job.keys).await),
+        Job::Room(job) => Brought::Room(engine.read_room(&job.stream, &job.name).await),
+        Job::Page(job) => {
+            // The first key after the last one of the page before, in the order of bytes.
+            let from = job.after.as_ref().map(|after| format!("{after}\0"));
+            let query = ListQuery { from, limit: job.items_max, ..ListQuery::default() };
+            Brought::Page(engine.list(&job.stream, query).await)
+        }
+    }
+}
+
+async fn stored(engine: &dyn Engine, job: &KeysJob) -> Vec<Result<Option<Read>, ReadError>> {
+    match engine.read_stored(&job.stream, &job.keys).await {
+        Err(error) => job.keys.iter().map(|_| Err(error.clone())).collect(),
+        Ok(found) => {
+            let mut found: FxHashMap<_, _> = found.into_iter().map(|s| (s.key.clone(), s)).collect();
+            let of = |key| Ok(found.remove(key).map(|shown| Read { shown, age_ms: 0 }));
+            job.keys.iter().map(of).collect()
+        }
+    }
+}
+
+/// The answer of a read that ended without one.
+pub fn failed(job: &Job, cause: &str) -> Brought {
+    let error = || ReadError::Internal(cause.to_owned());
+    match job {
+        Job::Keys(job) => Brought::Keys(job.keys.iter().map(|_| Err(error())).collect()),
+        Job::Room(_) => Brought::Room(Err(error())),
+        Job::Page(_) => Brought::Page(Err(error())),
+    }
+}

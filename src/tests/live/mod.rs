@@ -1,0 +1,9 @@
+//! Live rooms and clients: the hub step by step, and real clients over real sockets.
+
+mod calls;
+mod fake;
+mod model;
+mod resume;
+mod slow;
+mod stage;
+mod viewer;
