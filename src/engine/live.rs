@@ -5,6 +5,7 @@
 //! Not here: rooms and clients (`broadcaster`), transports (`adapters::socketio`, `http::stream`).
 
 use super::packet::{Packet, Paged, Subscribed};
+use crate::clock;
 use rustc_hash::FxHashMap;
 use std::{
     sync::{
@@ -252,6 +253,14 @@ impl Live {
         if self.inner.orders.send(order(done)).await.is_ok() {
             // An error says that the broadcaster is gone: then there is nobody left.
             carried_out.await.ok();
+        }
+    }
+
+    /// How long the broadcaster has not shown itself: a panic or a wedge in it must not go unseen.
+    pub fn silent_ms(&self) -> u64 {
+        match self.inner.stats.seen_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            seen => (clock::now_ms() - seen).max(0) as u64,
         }
     }
 

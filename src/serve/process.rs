@@ -6,14 +6,17 @@
 
 use super::{Fault, Listeners};
 use crate::{
+    adapters::socketio,
     apps,
     cli::Exit,
     config::Config,
     engine::{
         api::Engine,
+        broadcaster::{Broadcaster, Parts, hub::Settings},
+        live::Live,
         run::{self, Running},
     },
-    http::{self, Context, counted, ops, serve::Accept},
+    http::{self, Context, counted, ops, serve::Accept, stream},
     metrics,
     ports::Ports,
     telemetry,
@@ -22,6 +25,8 @@ use std::{io::Write as _, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Telling clients that the service stops takes no longer than this of the deadline.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// How often the supervisor's own pulse is felt.
 const FEEL_EVERY: Duration = Duration::from_secs(1);
 const LOOK_READY_EVERY: Duration = Duration::from_millis(20);
@@ -42,6 +47,8 @@ pub async fn run(
         .await
         .map_err(|error| internal(&error))?;
     let stop = CancellationToken::new();
+    let live = broadcaster(&config, &running)?;
+    let outside = stream::routes(live.clone(), &config).merge(socketio::routes(live.clone(), &config));
     let context = Context { engine: running.engine.clone(), config: config.clone(), stop: stop.clone() };
     let tools = ops::Tools { metrics: recorder.clone(), log_level: Some(Arc::new(logging.levels.clone())) };
     tokio::spawn(ops::upkeep(recorder, stop.clone()));
@@ -49,7 +56,7 @@ pub async fn run(
     let options = counted::Options::from(&config.live);
     let public = tokio::spawn(http::serve::run(
         public,
-        http::public(&context, axum::Router::new()),
+        http::public(&context, outside),
         Accept::public(&config.server),
         move |socket| counted::Connection::new(socket, options),
         stop.clone(),
@@ -63,10 +70,22 @@ pub async fn run(
     ));
     tokio::spawn(count_lost_lines(logging.levels.clone(), stop.clone()));
     tokio::spawn(tell_ready(context.engine.clone(), stop.clone()));
-    let ended = until_end(&mut running, asked).await;
-    down(&config, running, stop, ended.is_ok()).await;
+    let ended = until_end(&mut running, &live, &config, asked).await;
+    down(&config, running, &live, stop, ended.is_ok()).await;
     let _ = tokio::join!(public, admin);
     ended
+}
+
+/// The one broadcaster, on a thread of the pipeline.
+fn broadcaster(config: &Config, running: &Running) -> Result<Live, Fault> {
+    let parts = Parts {
+        engine: running.engine.clone(),
+        news: running.news.clone(),
+        settings: Settings::from(config),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let none = || Fault::new(Exit::Internal, "there is no thread for the broadcaster");
+    Ok(Broadcaster::start_on(running.arbiters.last().ok_or_else(none)?, parts))
 }
 
 fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpListener, Fault> {
@@ -74,7 +93,12 @@ fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpList
 }
 
 /// Waits until asked to stop (`Ok`), or for a reason that the process cannot go on.
-async fn until_end(running: &mut Running, asked: CancellationToken) -> Result<(), Fault> {
+async fn until_end(
+    running: &mut Running,
+    live: &Live,
+    config: &Config,
+    asked: CancellationToken,
+) -> Result<(), Fault> {
     let mut feel = tokio::time::interval(FEEL_EVERY);
     loop {
         tokio::select! {
@@ -83,6 +107,9 @@ async fn until_end(running: &mut Running, asked: CancellationToken) -> Result<()
             _ = feel.tick() => {
                 if !running.is_alive() {
                     return Err(Fault::new(Exit::Internal, "the supervisor does not come round"));
+                }
+                if live.silent_ms() > 2 * config.engine.wedge_after_ms {
+                    return Err(Fault::new(Exit::Internal, "the broadcaster does not come round"));
                 }
             }
         }
@@ -109,10 +136,13 @@ async fn count_lost_lines(levels: telemetry::Levels, stop: CancellationToken) {
 }
 
 /// Drains to the deadline. A process that ends for a fault leaves at once: replay makes it whole.
-async fn down(config: &Config, running: Running, stop: CancellationToken, clean: bool) {
+async fn down(config: &Config, running: Running, live: &Live, stop: CancellationToken, clean: bool) {
     let deadline = Duration::from_millis(config.server.stop_deadline_ms);
     tracing::info!(clean, "stopping");
     hurry(deadline);
+    if tokio::time::timeout(GOODBYE_MAX, live.goodbye("stop")).await.is_err() {
+        tracing::warn!("clients were not told of the stop in time");
+    }
     stop.cancel();
     let deadline = if clean { deadline } else { Duration::from_millis(500) };
     let drained = running.stop(deadline).await;
