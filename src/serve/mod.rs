@@ -102,13 +102,14 @@ pub fn apply_topics(config: &Config) -> Result<String, Fault> {
 
 /// One topic before and after.
 fn told(topic: &TopicSpec, before: Option<u32>, after: Option<u32>) -> String {
-    let TopicSpec { name, partitions, .. } = topic;
+    let name = &topic.name;
+    let many = |count: u32| format!("{count} partition{}", if count == 1 { "" } else { "s" });
     match (before, after) {
         (_, None) => format!("{name}: not there"),
-        (None, Some(now)) => format!("{name}: created, {now} partitions, kept {}", kept(topic)),
-        (Some(_), Some(now)) if now == *partitions => format!("{name}: as it was, {now} partitions"),
+        (None, Some(now)) => format!("{name}: created, {}, kept {}", many(now), kept(topic)),
+        (Some(_), Some(now)) if now == topic.partitions => format!("{name}: as it was, {}", many(now)),
         (Some(_), Some(now)) => {
-            format!("{name}: as it was, {now} partitions though {partitions} are configured")
+            format!("{name}: as it was, {} though {} are configured", many(now), topic.partitions)
         }
     }
 }
@@ -136,6 +137,7 @@ mod tests {
         assert_eq!(told(&topic(None), None, Some(4)), "kv: created, 4 partitions, kept for ever");
         assert_eq!(told(&hour, None, Some(4)), "kv: created, 4 partitions, kept 3600 s");
         assert_eq!(told(&hour, Some(4), Some(4)), "kv: as it was, 4 partitions");
+        assert_eq!(told(&hour, Some(1), Some(1)), "kv: as it was, 1 partition though 4 are configured");
         assert_eq!(told(&hour, Some(2), Some(2)), "kv: as it was, 2 partitions though 4 are configured");
     }
 }

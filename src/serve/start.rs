@@ -43,9 +43,7 @@ fn folder(config: &Config) -> Result<Option<Embedded>, Fault> {
     if config.log.kind != LogKind::Embedded && config.store.kind != StoreKind::Embedded {
         return Ok(None);
     }
-    let wrong = |error: OpenError| {
-        Fault::new(Exit::Configuration, format!("embedded.data_dir cannot be used: {error}"))
-    };
+    let wrong = |error: OpenError| Fault::new(Exit::Configuration, format!("embedded.data_dir: {error}"));
     Embedded::open(&config.embedded).map(Some).map_err(wrong)
 }
 
