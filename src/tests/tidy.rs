@@ -77,6 +77,21 @@ fn every_metric_has_a_panel_and_every_panel_a_metric() {
 }
 
 #[test]
+fn every_metric_is_raised_somewhere() {
+    let table = read(&root().join("src/metrics.rs"));
+    let sources = files("src", &["rs"]);
+    let raising =
+        sources.iter().filter(|path| !path.ends_with("src/metrics.rs") && !path.ends_with("tidy.rs"));
+    let raising: String = raising.map(|path| shipped(path)).collect();
+    let words: BTreeSet<&str> = raising.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let constants = table.lines().filter(|line| line.contains(" \"statecast_"));
+    let constants: Vec<_> = constants.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(constants.len(), metrics::ALL.len());
+    let dead: Vec<_> = constants.iter().filter(|constant| !words.contains(**constant)).collect();
+    assert!(dead.is_empty(), "nobody raises {dead:?}");
+}
+
+#[test]
 fn every_alert_is_explained() {
     let manual = read(&root().join("docs/operations.md"));
     let alerts = read(&root().join("grafana/alerts.yml"));
