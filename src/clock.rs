@@ -5,9 +5,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 UTC, by the system's clock.
-#[allow(clippy::disallowed_methods)] // the one place
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    (now_us() / 1000) as i64
+}
+
+/// Microseconds since 1970 UTC, by the system's clock.
+#[allow(clippy::disallowed_methods)] // the one place
+pub fn now_us() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros())
 }
 
 /// Monotonic time, which a test may pause.

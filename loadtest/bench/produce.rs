@@ -11,7 +11,7 @@ use statecast::{
     config,
     ports::{Log, TopicSpec},
 };
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 pub const PARTITIONS: u32 = 4;
 
@@ -45,7 +45,7 @@ pub fn value(number: u64, stamp_us: u128) -> String {
 }
 
 pub fn now_us() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros())
+    statecast::clock::now_us()
 }
 
 fn send(producer: &BaseProducer, topic: &str, key: &str, value: &str) -> Result<(), Fault> {

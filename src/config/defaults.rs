@@ -112,7 +112,7 @@ impl Default for Engine {
             depth_max: 64,
             key_bytes_max: 512,
             drain_deadline_ms: 5_000,
-            wedge_after_ms: 4_000,
+            wedge_after_ms: 3_000,
             failures_max: 8,
             restart_wait_ms: 200,
             restart_wait_max_ms: 10_000,

@@ -9,7 +9,9 @@ use super::{
     fold::Assignment,
     partition_consumer::PartitionConsumer,
     progress::PartitionProgress,
-    protocol::{Assigned, Drain, GroupFailed, Joined, Part, Release, ReleasePartition, Revoked, Sick},
+    protocol::{
+        Abandon, Assigned, Drain, GroupFailed, Joined, Part, Release, ReleasePartition, Revoked, Sick,
+    },
     stream::Stream,
 };
 use crate::ports::{Assignments, LogError, Membership, PartitionReader};
@@ -41,6 +43,7 @@ pub struct AssignmentKeeper {
     arbiters: Vec<ArbiterHandle>,
     owned: BTreeMap<u32, Consumer>,
     membership: Option<Arc<dyn Membership>>,
+    abandoned: bool,
     sick: Recipient<Sick>,
 }
 
@@ -67,6 +70,7 @@ impl AssignmentKeeper {
             arbiters,
             owned: BTreeMap::new(),
             membership: None,
+            abandoned: false,
             sick,
         }
     }
@@ -191,10 +195,31 @@ impl Handler<Joined> for AssignmentKeeper {
     }
 }
 
+impl Handler<Abandon> for AssignmentKeeper {
+    type Result = ();
+
+    /// A writer that is gone drains nothing: waiting for it would only delay the next generation.
+    fn handle(&mut self, _: Abandon, _: &mut Self::Context) {
+        self.abandoned = true;
+        let leaving: Vec<(u32, Consumer)> = std::mem::take(&mut self.owned).into_iter().collect();
+        for (_, consumer) in &leaving {
+            let (reply, _) = oneshot::channel();
+            edge::order(&consumer.address, Drain { reply }); // drops its reader
+        }
+        let next = self.close(leaving);
+        if let Some(membership) = self.membership.as_ref().filter(|_| !next.is_empty()) {
+            membership.commit(&next);
+        }
+    }
+}
+
 impl Handler<Assigned> for AssignmentKeeper {
     type Result = ();
 
     fn handle(&mut self, assigned: Assigned, _: &mut Self::Context) {
+        if self.abandoned {
+            return; // its readers are dropped: the generation is leaving
+        }
         for reader in assigned.readers {
             self.start_consumer(reader);
         }

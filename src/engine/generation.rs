@@ -7,7 +7,7 @@ use super::{
     assignment::{AssignmentKeeper, GroupEvents},
     edge,
     progress::{self, lock},
-    protocol::{Joined, Part, ReleasePartition, Sick},
+    protocol::{Abandon, Joined, Part, ReleasePartition, Sick},
     shard_writer::ShardWriter,
     stream::Stream,
 };
@@ -88,6 +88,11 @@ impl Generation {
         edge::order(&self.keeper, ReleasePartition { partition });
     }
 
+    /// Ends without draining, because something of it is sick; `leave` comes after.
+    pub fn abandon(&self) {
+        edge::order(&self.keeper, Abandon);
+    }
+
     /// Leaves the group: drains, commits, and is out when this returns or the deadline passes.
     pub async fn leave(self, deadline: Duration) -> bool {
         tokio::time::timeout(deadline, self.membership.leave()).await.is_ok()
@@ -117,6 +122,7 @@ async fn epoch(stream: &Arc<Stream>) -> Result<(u32, bool), StartError> {
     let topic = stream.spec.topic.name.clone();
     let log = stream.shared.log.clone();
     let identity = log.identity(&topic).await?.ok_or(StartError::NoTopic(topic))?;
+    stream.progress.identity.store(Some(Arc::new(identity.id.clone())));
     let name = stream.name().clone();
     let call = {
         let store = stream.shared.store.clone();

@@ -1,11 +1,14 @@
 //! The beat that looks at what nobody reports: ends of the log, keys held, whether the log answers, tombstones due.
 //!
-//! Invariant: only reads, and forgets expired tombstones of partitions owned here, guarded by their position.
+//! Invariant: only reads, tells the supervisor of a topic made anew, and forgets expired tombstones of partitions owned
+//! here, guarded by their position.
 //! Not here: acting on what is seen (`supervisor`).
 
 use super::{
+    edge,
     news::{News, NewsKind},
     progress::lock,
+    protocol::Sick,
     stream::Stream,
     view,
 };
@@ -16,6 +19,7 @@ use crate::{
     ports::{EntityId, StoreError},
     record::Position,
 };
+use actix::Recipient;
 use futures_util::FutureExt;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -29,7 +33,7 @@ const FORGET_MAX: usize = 1_000;
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Runs for ever; ends with the runtime.
-pub async fn run(streams: Vec<Arc<Stream>>) {
+pub async fn run(streams: Vec<Arc<Stream>>, sick: Recipient<Sick>) {
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -39,6 +43,10 @@ pub async fn run(streams: Vec<Arc<Stream>>) {
         }
         for stream in &streams {
             look(stream).await;
+            if let Some(why) = another_topic(stream).await {
+                let generation = stream.progress.generation.load(Ordering::Relaxed);
+                edge::tell(&sick, Sick { stream: stream.name().clone(), generation, why });
+            }
         }
     }
 }
@@ -50,6 +58,14 @@ async fn look_at_log(stream: &Stream) {
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("the log does not answer".into()),
     });
+}
+
+/// A topic that was deleted and made again has another identity: the next generation reads it as a new epoch.
+async fn another_topic(stream: &Stream) -> Option<String> {
+    let known = stream.progress.identity.load_full()?;
+    let asked = tokio::time::timeout(LOOK_MAX, stream.shared.log.identity(&stream.spec.topic.name)).await;
+    let Ok(Ok(Some(found))) = asked else { return None };
+    (found.id != *known).then(|| format!("topic {} was made anew", stream.spec.topic.name))
 }
 
 async fn look(stream: &Arc<Stream>) {

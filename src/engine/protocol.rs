@@ -39,6 +39,11 @@ pub struct Drain {
 #[rtype(result = "()")]
 pub struct Release;
 
+/// The generation is sick: fence every partition now, commit what is confirmed, and drain nothing.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Abandon;
+
 /// The generation is a member of its group.
 #[derive(Message)]
 #[rtype(result = "()")]

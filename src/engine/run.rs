@@ -73,7 +73,7 @@ pub async fn start(
     let pulse = Arc::new(Pulse::default());
     let supervisor = Supervisor::new(streams.clone(), arbiters.clone(), pulse.clone(), fatal_in);
     let supervisor = Supervisor::start_in_arbiter(system.arbiter(), move |_| supervisor);
-    let observer = tokio::spawn(observer::run(streams.clone()));
+    let observer = tokio::spawn(observer::run(streams.clone(), supervisor.clone().recipient()));
     let desk: Option<Arc<dyn DeadLetters>> = Some(Arc::new(Desk::open(&streams, supervisor.clone())));
     Ok(Running {
         engine: Arc::new(Handle { streams, desk }),

@@ -173,6 +173,7 @@ impl Supervisor {
         tracing::error!(
             stream = %managed.stream.name(), generation = generation.number, why, "generation ended"
         );
+        generation.abandon();
         managed.stream.progress.end_generation(why);
         managed.still.clear();
         if managed.started.elapsed() > HEALTHY_AFTER {

@@ -27,6 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Telling clients that the service stops takes no longer than this of the deadline.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
+/// A process that is only half alive has no time to lose.
+const FAULT_DEADLINE: Duration = Duration::from_millis(300);
+/// Whatever hangs, the process is gone so long after its deadline.
+const AFTER_DEADLINE: Duration = Duration::from_millis(700);
 /// How often the supervisor's own pulse is felt.
 const FEEL_EVERY: Duration = Duration::from_secs(1);
 const LOOK_READY_EVERY: Duration = Duration::from_millis(20);
@@ -139,19 +143,18 @@ async fn count_lost_lines(levels: telemetry::Levels, stop: CancellationToken) {
 async fn down(config: &Config, running: Running, live: &Live, stop: CancellationToken, clean: bool) {
     let deadline = Duration::from_millis(config.server.stop_deadline_ms);
     tracing::info!(clean, "stopping");
+    let deadline = if clean { deadline } else { FAULT_DEADLINE };
     hurry(deadline);
     if tokio::time::timeout(GOODBYE_MAX, live.goodbye("stop")).await.is_err() {
         tracing::warn!("clients were not told of the stop in time");
     }
     stop.cancel();
-    let deadline = if clean { deadline } else { Duration::from_millis(500) };
     let drained = running.stop(deadline).await;
     tracing::info!(drained, "stopped");
 }
 
 /// Whatever hangs, the process is gone a little after its deadline. A second signal ends it at once.
 fn hurry(deadline: Duration) {
-    const AFTER_DEADLINE: Duration = Duration::from_millis(1_500);
     tokio::spawn(async move {
         let second = async {
             let Ok(mut terminate) = signal(SignalKind::terminate()) else {

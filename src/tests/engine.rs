@@ -224,3 +224,66 @@ async fn a_partition_of_poison_is_held_until_somebody_releases_it() {
     assert!(live.engine.reached("kv", good, Duration::from_secs(5)).await.expect("reached"));
     live.stop(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_is_a_new_epoch_read_from_its_beginning() {
+    let bench = Bench::new().await;
+    let live = bench.start().await;
+    running(&live).await;
+    for value in ["1", "2", "3"] {
+        live.engine.append_and_wait("kv", record("a", Some(value))).await.expect("stored");
+    }
+    bench.log.delete_topic("kv");
+    bench.log.create_topics(&streams::topics(&bench.config)).await.expect("topics");
+    let started = std::time::Instant::now();
+    let read = loop {
+        // Appended before the change is noticed or after it: either way it is the newest record of its key.
+        let _ = live.engine.append("kv", record("a", Some("\"new\""))).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let read = live.engine.read("kv", "a").await.expect("read").expect("there");
+        if read.shown.positions.0[0].epoch == 1 {
+            break read;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", live.engine.pipeline());
+    };
+    assert_eq!(read.shown.value.expect("value").text(), "\"new\"");
+    assert!(read.shown.version > 3);
+    live.stop(Duration::from_secs(5)).await;
+}
+
+/// Panics on the value `"boom"`.
+struct Boom;
+
+impl crate::app::App for Boom {
+    type Event = String;
+    type Entity = String;
+
+    fn decode(&self, record: &crate::record::Record<'_>) -> Result<String, crate::app::Poison> {
+        Ok(String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned())
+    }
+
+    fn step(&self, _: Option<String>, event: String, _: &crate::app::At<'_>) -> crate::app::Step<String> {
+        assert_ne!(event, "\"boom\"", "a panic that this test wants");
+        crate::app::Step::keep(event)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_the_generation_and_failing_again_and_again_ends_the_process() {
+    let mut bench = Bench::new().await;
+    (bench.config.engine.failures_max, bench.config.engine.restart_wait_ms) = (2, 10);
+    let mut specs = apps::register(&bench.config);
+    let app = Arc::new(Boom);
+    specs[0].fold = Box::new(move |settings| Box::new(crate::engine::fold::Fold::new(app.clone(), settings)));
+    let mut live = run::start(&bench.config, bench.ports(), specs, "test".into()).await.expect("engine");
+    running(&live).await;
+    live.engine.append_and_wait("kv", record("a", Some("\"fine\""))).await.expect("stored");
+    live.engine.append("kv", record("b", Some("\"boom\""))).await.expect("appended");
+    let fatal = tokio::time::timeout(Duration::from_secs(30), live.fatal.recv()).await.expect("in time");
+    assert!(fatal.expect("a reason").0.contains("failed 3 times in a row"));
+    let pipeline = live.engine.pipeline();
+    let past = pipeline["streams"][0]["past"].as_array().expect("past");
+    assert_eq!(past.len(), 3, "{past:?}");
+    assert!(past[0]["why"].as_str().expect("why").contains("is gone"), "{past:?}");
+    live.stop(Duration::from_secs(1)).await;
+}
