@@ -22,7 +22,7 @@ WEB := $(if $(wildcard web/package.json),web/dist/index.html)
 WEB_SOURCES := $(shell [ -d web ] && find web \( -name node_modules -o -name dist \) -prune -o -type f -print)
 
 # What tests drive from outside: the stock Socket.IO client, and a browser's remote control.
-CLIENTS := $(if $(wildcard tests/browser/package.json),tests/browser/node_modules/.package-lock.json)
+CLIENTS := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/*/package.json))
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

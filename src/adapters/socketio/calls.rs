@@ -4,7 +4,7 @@
 //! its own, where two may change places; so the work is done while a call's argument is extracted, which is in order.
 //! Not here: what a call means (`engine::broadcaster`).
 
-use super::line::{Line, framed};
+use super::line::Line;
 use crate::{
     engine::live::{ClientId, Live, Refusal, Wanted},
     http::{problem::Problem, refusal},
@@ -137,15 +137,12 @@ impl Ack {
     /// Answers with this JSON; returns the bytes handed over.
     fn send(self, json: String) -> usize {
         // 43NUMBER[JSON]
-        let bytes = framed(json.len() + 5);
+        let bytes = json.len() + 5;
         let sent = RawValue::from_string(json)
             .map_err(|error| error.to_string())
             .and_then(|raw| self.sender.send(&(&*raw,)).map_err(|error| error.to_string()));
         match sent {
-            Ok(()) => {
-                self.line.handed(bytes);
-                bytes
-            }
+            Ok(()) => self.line.handed(bytes),
             // An answer that is lost would be waited for in vain; the client has to come back.
             Err(error) => {
                 tracing::debug!(error, "answer not handed over");

@@ -84,8 +84,13 @@ impl Line {
         self.state().answered += bytes;
     }
 
-    pub fn handed(&self, bytes: usize) {
-        self.state().handed += bytes as u64;
+    /// A message of so many bytes was handed over; returns what it takes on the line. Never more than that: what is
+    /// counted and never taken would add up.
+    pub fn handed(&self, bytes: usize) -> usize {
+        let mut state = self.state();
+        let bytes = if state.socket.is_some() { framed(bytes) } else { bytes };
+        state.handed += bytes as u64;
+        bytes
     }
 
     pub fn unsent_bytes(&self) -> usize {
@@ -145,7 +150,7 @@ impl Lines {
 }
 
 /// Bytes of a text message in a websocket frame from a server.
-pub fn framed(bytes: usize) -> usize {
+fn framed(bytes: usize) -> usize {
     bytes
         + match bytes {
             0..126 => 2,
@@ -170,6 +175,16 @@ mod tests {
         assert_eq!(line.unsent_bytes(), 0);
         line.handed(50);
         assert_eq!(line.unsent_bytes(), 50, "what was counted too much does not add up");
+    }
+
+    #[test]
+    fn whatever_was_written_was_handed_over_byte_by_byte() {
+        let (line, counter) = (Line::default(), Arc::<Counter>::default());
+        line.on_websocket(&counter);
+        assert_eq!(
+            [100, 125, 126, 65_535, 65_536].map(|bytes| line.handed(bytes)),
+            [102, 127, 130, 65_539, 65_546]
+        );
     }
 
     #[test]

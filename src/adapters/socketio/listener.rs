@@ -3,7 +3,7 @@
 //! Invariant: a packet's JSON is handed on as it is, encoded once for all who get it.
 //! Not here: calls (`calls`), measuring (`line`).
 
-use super::line::{Line, framed};
+use super::line::Line;
 use crate::engine::{
     live::{Listener, Undelivered},
     packet::Packet,
@@ -28,9 +28,7 @@ impl SocketListener {
         match self.socket.emit(event, arguments) {
             Ok(()) => {
                 // 42["EVENT",ARGUMENTS]
-                let bytes = framed(event.len() + bytes + 7);
-                self.line.handed(bytes);
-                Ok(bytes)
+                Ok(self.line.handed(event.len() + bytes + 7))
             }
             Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(Undelivered::Full),
             Err(SendError::Socket(SocketError::Closed)) => Err(Undelivered::Closed),

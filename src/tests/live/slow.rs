@@ -47,8 +47,10 @@ fn a_client_that_does_not_read_gets_the_newest_per_key_when_it_does() {
     stage.subscribe(slow, &line, &["kv/a", "kv"], &[]);
     stage.subscribe(quick, &other, &["kv/a"], &[]);
     line.shut();
+    let text = "x".repeat(600);
     for n in 1..=500 {
-        let news = stage.engine.write("kv", if n % 5 == 0 { "b" } else { "a" }, Some(&n.to_string()));
+        let value = format!("\"{text}{n}\"");
+        let news = stage.engine.write("kv", if n % 5 == 0 { "b" } else { "a" }, Some(&value));
         stage.tell([news]);
         stage.tick(5);
     }
@@ -171,7 +173,8 @@ fn a_client_that_takes_nothing_is_closed_and_gone_in_time() {
     while stage.hub.rooms_of(stuck).is_some() {
         seconds += 1;
         assert!(seconds < 30, "gone within 30 s");
-        let news = stage.engine.write("kv", "a", Some("1"));
+        let value = format!("\"{}\"", "x".repeat(1_000));
+        let news = stage.engine.write("kv", "a", Some(&value));
         stage.tell([news]);
         stage.tick(20);
         stage.beat(980);
