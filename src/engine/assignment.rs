@@ -7,6 +7,7 @@
 use super::{
     edge::{self, Edge},
     fold::Assignment,
+    observer,
     partition_consumer::PartitionConsumer,
     progress::PartitionProgress,
     protocol::{
@@ -109,6 +110,7 @@ impl AssignmentKeeper {
         self.stream.progress.owned.give_up(partition, consumer.assignment.id);
         self.stream.progress.partitions.remove_if(&partition, |_, p| Arc::ptr_eq(p, &consumer.progress));
         self.stream.view.drop_partition(partition);
+        observer::withdraw(&self.stream, partition);
     }
 
     fn commit(&self) {

@@ -98,6 +98,13 @@ fn publish(stream: &Stream, number: u32, progress: &super::progress::PartitionPr
     metrics::OLDEST_SECONDS.set(&labels, age_ms as f64 / 1000.0);
 }
 
+/// What is owned elsewhere is told elsewhere: a gauge left behind would raise alarms for ever.
+pub fn withdraw(stream: &Stream, partition: u32) {
+    let labels = [("stream", stream.name().to_string()), ("partition", partition.to_string())];
+    metrics::LAG.set(&labels, 0.0);
+    metrics::OLDEST_SECONDS.set(&labels, 0.0);
+}
+
 async fn count_keys(stream: &Arc<Stream>) {
     let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
     let counted = stream.try_store(async move { store.count(&name).await }.boxed()).await;

@@ -207,7 +207,7 @@ impl PartitionConsumer {
         if self.held_parts.is_empty() {
             let since = self.progress.waiting_since_ms.swap(0, Ordering::Relaxed);
             if since > 0 {
-                self.stream.meters.backpressure.increment((now - since).max(0) as u64 / 1000);
+                self.stream.meters.backpressure.increment((now - since).max(0) as u64);
             }
         } else {
             let _ =

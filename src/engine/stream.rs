@@ -216,7 +216,7 @@ impl Meters {
             batch_keys: metrics::BATCH_KEYS.histogram(&labels),
             batch_seconds: metrics::BATCH_SECONDS.histogram(&labels),
             store_seconds: metrics::STORE_SECONDS.histogram(&labels),
-            backpressure: metrics::BACKPRESSURE_SECONDS.counter(&labels),
+            backpressure: metrics::BACKPRESSURE_MS.counter(&labels),
         }
     }
 }
