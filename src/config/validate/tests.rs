@@ -149,7 +149,7 @@ fn the_embedded_storage_gets_what_it_needs() {
 
 #[test]
 fn all_bounds_together_stay_in_the_budget() {
-    let found = after(|config| config.engine.cache_bytes_max = 69 << 20);
+    let found = after(|config| config.engine.cache_bytes_max = 77 << 20);
     assert_eq!(
         found,
         [
@@ -159,7 +159,7 @@ fn all_bounds_together_stay_in_the_budget() {
         ]
     );
     let raised = after(|config| {
-        config.engine.cache_bytes_max = 69 << 20;
+        config.engine.cache_bytes_max = 77 << 20;
         config.limits.memory_bytes_max = 129 << 20;
     });
     assert_eq!(raised, [""; 0]);
