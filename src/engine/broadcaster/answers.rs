@@ -258,10 +258,13 @@ impl Hub {
         page: FirstPage,
         bytes: &mut usize,
     ) -> Option<Joined> {
+        // Only now that it has been read is it known in which partition the key is.
+        let feed = self.feed_of(self.rooms.get(joining.room)?);
+        self.rooms.get_mut(joining.room)?.feed = feed;
         let room = self.rooms.get(joining.room)?;
         let seat = self.seats.get_mut(&id)?;
         let member = seat.client.rooms.get_mut(&joining.room)?;
-        let (label, from_store) = (room.label.clone(), room.feed == Feed::Store);
+        let (label, from_store) = (room.label.clone(), feed == Feed::Store);
         let given = |content, position, resumed, follows| Joined {
             snapshot: Snapshot { room: label, content, position },
             resumed,
