@@ -4,6 +4,7 @@
 
 mod cli;
 pub mod contract;
+mod e2e;
 mod engine;
 mod http;
 mod kafka;

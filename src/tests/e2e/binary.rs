@@ -1,0 +1,221 @@
+//! The program under test as a child process.
+//!
+//! Invariant: a child never outlives its test; what it said is in the test's failure.
+
+use super::within;
+use crate::metrics::Metric;
+use reqwest::{Client, Response};
+use serde_json::Value;
+use std::{
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(90);
+const END_WITHIN: Duration = Duration::from_secs(60);
+/// Lines of output kept for a failure.
+const SAID_SHOWN: usize = 40;
+
+/// Every line the child wrote, on which stream.
+type Said = Arc<Mutex<Vec<(bool, String)>>>;
+
+/// A running program. Dropping it kills it.
+pub struct Statecast {
+    child: Child,
+    said: Said,
+    pub base: String,
+    pub admin: String,
+    pub pid: u32,
+    http: Client,
+    /// Where it runs: nothing of the developer's folder is in the way.
+    _cwd: TempDir,
+}
+
+/// How a program that was not to stay ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The program: `STATECAST_BIN`, or what was built beside this test.
+pub fn path() -> PathBuf {
+    if let Some(path) = std::env::var_os("STATECAST_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("this test's path");
+    let built = test.parent().and_then(|deps| deps.parent()).expect("target folder").join("statecast");
+    assert!(
+        built.exists(),
+        "{} is not there; cargo build --all-targets, or set STATECAST_BIN",
+        built.display()
+    );
+    built
+}
+
+fn command(arguments: &[String], cwd: &TempDir) -> Command {
+    let mut command = Command::new(path());
+    command.args(arguments).current_dir(cwd.path()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        // What a developer has set must not decide what is tested.
+        if name.to_string_lossy().starts_with("STATECAST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn arguments(verb: &[&str], settings: &[String]) -> Vec<String> {
+    let settings = settings.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]);
+    verb.iter().map(|&word| word.to_owned()).chain(settings).collect()
+}
+
+/// Runs a command that ends by itself.
+pub async fn run(verb: &[&str], settings: &[String]) -> Ended {
+    let cwd = TempDir::new().expect("folder");
+    let output = command(&arguments(verb, settings), &cwd).output();
+    let output = timeout(END_WITHIN, output).await.expect("it ends by itself").expect("it can be run");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+impl Statecast {
+    /// Starts it and returns when it is ready.
+    pub async fn start(settings: &[String]) -> Statecast {
+        let cwd = TempDir::new().expect("folder");
+        let free = ["server.listen=127.0.0.1:0", "server.admin_listen=127.0.0.1:0"].map(str::to_owned);
+        let settings: Vec<String> = free.into_iter().chain(settings.iter().cloned()).collect();
+        let mut child = command(&arguments(&["serve"], &settings), &cwd).spawn().expect("it can be run");
+        let said = Said::default();
+        hear(child.stdout.take().expect("stdout"), true, said.clone());
+        hear(child.stderr.take().expect("stderr"), false, said.clone());
+        let pid = child.id().expect("pid");
+        let http = Client::new();
+        let mut running =
+            Statecast { child, said, base: String::new(), admin: String::new(), pid, http, _cwd: cwd };
+        running.wait_ready().await;
+        running.base = running.line_after("listening on ");
+        running.admin = running.line_after("admin on ");
+        running
+    }
+
+    async fn wait_ready(&mut self) {
+        let start = Instant::now();
+        while !self.lines(true).iter().any(|line| line == "ready") {
+            let ended = self.child.try_wait().expect("status");
+            assert!(ended.is_none(), "it ended with {ended:?} before it was ready:\n{}", self.said());
+            assert!(start.elapsed() < READY_WITHIN, "not ready:\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn lines(&self, of_stdout: bool) -> Vec<String> {
+        let said = self.said.lock().expect("said");
+        said.iter().filter(|(stdout, _)| *stdout == of_stdout).map(|(_, line)| line.clone()).collect()
+    }
+
+    fn line_after(&self, prefix: &str) -> String {
+        let lines = self.lines(true);
+        let found = lines.iter().find_map(|line| line.strip_prefix(prefix));
+        found.unwrap_or_else(|| panic!("no line `{prefix}...` before `ready`: {lines:?}")).to_owned()
+    }
+
+    /// The last lines it wrote.
+    pub fn said(&self) -> String {
+        let said = self.said.lock().expect("said");
+        let from = said.len().saturating_sub(SAID_SHOWN);
+        said[from..].iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status =
+            std::process::Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
+        assert!(status.expect("kill").success(), "{name} to {}:\n{}", self.pid, self.said());
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// SIGTERM; how it ended, and how long that took.
+    pub async fn terminate(mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        self.signal("TERM");
+        let ended = timeout(END_WITHIN, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not stop:\n{}", self.said()));
+        (ended.expect("status"), start.elapsed())
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer")
+    }
+
+    /// The entity of a key of `kv`; `None`: 404.
+    pub async fn entity(&self, key: &str) -> Option<Value> {
+        let answer = self.get(&format!("/api/streams/kv/{key}")).await;
+        match answer.status().as_u16() {
+            200 => Some(answer.json().await.expect("JSON")),
+            404 => None,
+            _ => panic!("{key}: {answer:?}"),
+        }
+    }
+
+    pub async fn pipeline(&self) -> Value {
+        let answer = self.http.get(format!("{}/admin/pipeline", self.admin)).send().await.expect("an answer");
+        answer.json().await.expect("JSON")
+    }
+
+    /// The partitions of `kv` this instance has, ascending.
+    pub async fn partitions(&self) -> Vec<u64> {
+        let pipeline = self.pipeline().await;
+        let partitions = pipeline["streams"][0]["partitions"].as_array().cloned().unwrap_or_default();
+        partitions.iter().filter_map(|one| one["partition"].as_u64()).collect()
+    }
+
+    pub async fn has_partitions(&self, count: usize) -> Vec<u64> {
+        within(Duration::from_secs(90), "partitions are assigned", async || {
+            let partitions = self.partitions().await;
+            if partitions.len() == count { Ok(partitions) } else { Err((partitions, self.said())) }
+        })
+        .await
+    }
+
+    /// A metric of the stream `kv`, 0 where it has not been counted yet.
+    pub async fn metric(&self, metric: Metric) -> u64 {
+        let answer = self.http.get(format!("{}/metrics", self.admin)).send().await.expect("an answer");
+        let text = answer.text().await.expect("text");
+        let line = text.lines().find(|line| line.starts_with(metric.name) && line.contains("stream=\"kv\""));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map_or(0, |value| value as u64)
+    }
+
+    /// Resident memory now and at most so far, in MiB.
+    pub fn memory_mib(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it runs");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect(name) >> 10
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+}
+
+/// Reads to the end, so that the child is never held up by a full pipe.
+fn hear(stream: impl AsyncRead + Unpin + Send + 'static, is_stdout: bool, said: Said) {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            said.lock().expect("said").push((is_stdout, line));
+        }
+    });
+}
