@@ -7,6 +7,7 @@
 mod call;
 mod connect;
 mod errors;
+mod guard;
 mod json;
 mod pack;
 mod read;

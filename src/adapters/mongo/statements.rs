@@ -4,9 +4,11 @@
 //! has been fenced out, and does what `Upsert::applies_to` says. There are no upserts: what was folded from nothing is an
 //! insert (anything stored makes it a no-op, and the server takes inserts at a sixth of an upsert's cost), what was folded
 //! from a version is an update of what is there (an absent document stays absent).
-//! Not here: packing statements into commands (`pack`), sending (`call`), reading what came of it (`reply`).
+//! Not here: the guard's expression (`guard`), packing statements into commands (`pack`), sending (`call`), reading what
+//! came of it (`reply`).
 
 use super::{
+    guard::Guard,
     json::Text,
     pack::{Command, Form, Pack, Terms, Verb},
 };
@@ -15,11 +17,12 @@ use crate::{
     ports::{EntityId, StoreError, StoredRow, Upsert},
     record::Position,
 };
-use bson::DateTime;
+use bson::{DateTime, RawDocument};
 use serde::Serialize;
 
 /// What a document of ours is written as; a reader refuses another one.
 pub const SCHEMA: i32 = 1;
+
 /// `_id`: the key, or key and partition where the entity is a partial.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
@@ -34,7 +37,7 @@ impl<'a> Id<'a> {
     }
 }
 
-/// Field order matters: the server compares positions of one partition as whole documents, epoch before offset.
+/// Field order matters: the server compares positions as whole documents (`guard`).
 #[derive(Debug, Clone, Copy, Serialize)]
 struct At {
     epoch: u32,
@@ -104,41 +107,14 @@ struct ById<'a> {
 #[derive(Serialize)]
 struct Stage<'a> {
     #[serde(rename = "$replaceWith")]
-    replace_with: Cond<(Or, &'static str, Literal<Stored<'a>>)>,
+    replace_with: Cond<'a>,
 }
 
+/// What to look at, what is then kept, what else takes its place.
 #[derive(Serialize)]
-struct Cond<T> {
+struct Cond<'a> {
     #[serde(rename = "$cond")]
-    cond: T,
-}
-
-/// The conditions to keep what is stored.
-#[derive(Serialize)]
-struct Or {
-    #[serde(rename = "$or")]
-    or: (Ne<u64>, Seen),
-}
-
-/// Within one partition by position, across partitions by record time.
-type Seen = Cond<(Eq<u32>, AtOrBeyond<Literal<At>>, AtOrBeyond<DateTime>)>;
-
-#[derive(Serialize)]
-struct Ne<T> {
-    #[serde(rename = "$ne")]
-    ne: (&'static str, T),
-}
-
-#[derive(Serialize)]
-struct Eq<T> {
-    #[serde(rename = "$eq")]
-    eq: (&'static str, T),
-}
-
-#[derive(Serialize)]
-struct AtOrBeyond<T> {
-    #[serde(rename = "$gte")]
-    gte: (&'static str, T),
+    cond: (&'a RawDocument, &'static str, Literal<Stored<'a>>),
 }
 
 /// Kept as it is, whatever names it holds.
@@ -149,13 +125,8 @@ struct Literal<T> {
 }
 
 impl<'a> Update<'a> {
-    fn new(upsert: &'a Upsert, form: Form) -> Self {
+    fn new(upsert: &'a Upsert, keep: &'a RawDocument, form: Form) -> Self {
         let stored = Stored::new(upsert, form);
-        let same_partition = Eq { eq: ("$position.partition", stored.position.partition) };
-        let position = AtOrBeyond { gte: ("$position", Literal { literal: stored.position }) };
-        let time = AtOrBeyond { gte: ("$time", stored.time) };
-        let moved_on = Ne { ne: ("$version", upsert.from_version) };
-        let keep = Or { or: (moved_on, Cond { cond: (same_partition, position, time) }) };
         Update {
             q: ById { _id: stored._id },
             u: [Stage { replace_with: Cond { cond: (keep, "$$ROOT", Literal { literal: stored }) } }],
@@ -206,11 +177,13 @@ struct ByIdAt<'a> {
 pub fn upserts(terms: &Terms, collection: &str, upserts: &[Upsert]) -> Result<Vec<Command>, StoreError> {
     let mut inserts = Pack::new(terms, Verb::Insert, collection);
     let mut updates = Pack::new(terms, Verb::Update, collection);
+    let mut guard = Guard::new();
     for upsert in upserts {
         if upsert.from_version == 0 {
             inserts.push(|form| Stored::new(upsert, form))?;
         } else {
-            updates.push(|form| Update::new(upsert, form))?;
+            let keep = guard.of(upsert)?;
+            updates.push(|form| Update::new(upsert, keep, form))?;
         }
     }
     let mut commands = inserts.finish();
