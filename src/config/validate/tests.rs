@@ -112,6 +112,7 @@ fn a_stop_and_a_rebalance_drain_in_time() {
 fn sizes_fit_into_each_other() {
     breaks("engine.batch_bytes_max (12000001) must be at most what one command", |config| {
         config.engine.batch_bytes_max = 12_000_001;
+        config.engine.in_flight_bytes_max = 16 << 20;
     });
     breaks("engine.entity_bytes_max", |config| config.engine.entity_bytes_max = 12_000_001);
     breaks(
