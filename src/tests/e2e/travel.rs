@@ -84,7 +84,9 @@ async fn a_record_is_in_mongodb_and_seen_by_get_socketio_and_sse() {
     let wanted = doc! {"name": "Ada", "n": -7_i64, "f": 1.5, "$a.b": [Bson::Null, true, {}]};
     assert_eq!(*stored, wanted);
 
-    let entity = statecast.entity(KEY).await.expect("it is there");
+    // MongoDB shows a document a moment before it has confirmed it to the writer.
+    let entity =
+        eventually("GET has it", async || statecast.entity(KEY).await.ok_or("there is no such key")).await;
     let position = format!("0.{partition}.{offset}");
     let shown = json!({
         "stream": "kv", "key": KEY, "value": value, "version": 1, "position": position,
