@@ -172,6 +172,12 @@ impl Slice {
         Slice { partition, epoch, bytes, records: Vec::with_capacity(records) }
     }
 
+    /// Makes room for so many records and bytes, where a reader knows what will come.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.records.reserve(records);
+        self.bytes.reserve(bytes);
+    }
+
     /// Copies one record to the end. The caller keeps a slice under 4 GiB (`slice_bytes_max` is far below).
     pub fn push<'h>(
         &mut self,

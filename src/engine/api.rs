@@ -104,6 +104,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether this instance is the one that takes in the records of this partition now.
     fn owns(&self, stream: &str, partition: u32) -> bool;
 
+    /// Numbers the assignment under which this instance has the partition; `None`: it does not. Where the number is
+    /// another than before, another instance may have had it in between.
+    fn assignment(&self, stream: &str, partition: u32) -> Option<u64> {
+        self.owns(stream, partition).then_some(0)
+    }
+
     /// State of everything inside, for the pipeline page.
     fn pipeline(&self) -> serde_json::Value;
 

@@ -350,6 +350,10 @@ impl Engine for Handle {
         self.find(stream).is_some_and(|stream| stream.progress.owned.has(partition))
     }
 
+    fn assignment(&self, stream: &str, partition: u32) -> Option<u64> {
+        self.find(stream)?.progress.owned.assignment(partition)
+    }
+
     fn pipeline(&self) -> serde_json::Value {
         status::pipeline(&self.streams)
     }

@@ -38,8 +38,8 @@ pub enum Reason {
     Overflow,
     /// Partitions came or went.
     Rebalanced,
-    /// The page's read failed while the room was to be sent anew, and again.
-    Unread,
+    /// The stream is consumed elsewhere, and has more keys than can be followed in the store.
+    Unfollowed,
 }
 
 impl Reason {
@@ -50,7 +50,7 @@ impl Reason {
             Reason::Gapped => "gapped",
             Reason::Overflow => "overflow",
             Reason::Rebalanced => "rebalanced",
-            Reason::Unread => "unread",
+            Reason::Unfollowed => "unfollowed",
         }
     }
 }

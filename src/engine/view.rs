@@ -46,6 +46,10 @@ impl Owned {
         self.0.contains_key(&partition)
     }
 
+    pub fn assignment(&self, partition: u32) -> Option<u64> {
+        self.0.get(&partition).map(|assignment| *assignment)
+    }
+
     pub fn partitions(&self) -> Vec<u32> {
         let mut partitions: Vec<u32> = self.0.iter().map(|entry| *entry.key()).collect();
         partitions.sort_unstable();

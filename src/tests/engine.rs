@@ -5,7 +5,7 @@ use crate::{
     apps,
     config::{Config, streams},
     engine::{
-        api::{Outcome, Replay, State, WriteError},
+        api::{Held, Outcome, Replay, State, WriteError},
         run::{self, Running},
     },
     ports::{EntityId, Log, Ports, Store},
@@ -200,23 +200,28 @@ async fn a_dead_letter_is_shown_replayed_with_its_origin_and_not_over_something_
     live.stop(Duration::from_secs(5)).await;
 }
 
+async fn held(running: &Running) -> Held {
+    for _ in 0..500 {
+        if let Some(held) = running.engine.streams()[0].held.clone() {
+            return held;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no partition is held: {:?}", running.engine.streams());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_of_poison_is_held_until_somebody_releases_it() {
     let mut bench = Bench::new().await;
     bench.config.engine.poison_run_max = 5;
     let live = bench.start().await;
     running(&live).await;
-    let mut last = None;
-    for _ in 0..8 {
-        let (position, _) = live.engine.append_and_wait("kv", record("a", Some("{"))).await.expect("told");
-        last = Some(position);
-        if live.engine.streams()[0].held.is_some() {
-            break;
-        }
+    let partition = live.engine.append("kv", record("a", Some("{"))).await.expect("appended").partition;
+    for _ in 0..5 {
+        live.engine.append("kv", record("a", Some("{"))).await.expect("appended");
     }
-    let held = live.engine.streams()[0].held.clone().expect("held");
+    let held = held(&live).await;
     assert!(!live.engine.health().ready, "{held:?}");
-    let partition = last.expect("position").partition;
     let good = live.engine.append("kv", record("a", Some("1"))).await.expect("appended");
     assert!(!live.engine.reached("kv", good, Duration::from_millis(300)).await.expect("waited"));
     let desk = live.engine.dead_letters().expect("desk");

@@ -8,6 +8,7 @@ mod e2e;
 mod engine;
 mod http;
 mod kafka;
+mod kill;
 mod live;
 mod mongo;
 mod mongo_load;

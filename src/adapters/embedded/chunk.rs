@@ -16,8 +16,8 @@ const HAS_VALUE: u8 = 2;
 const NULL: u32 = u32::MAX;
 
 /// A chunk is closed at this size or count, so that reading from its middle stays cheap.
-const CHUNK_BYTES_MAX: usize = 64 << 10;
-const CHUNK_RECORDS_MAX: u32 = 1_024;
+const CHUNK_BYTES_MAX: usize = 16 << 10;
+const CHUNK_RECORDS_MAX: u32 = 256;
 
 /// A chunk in the making.
 #[derive(Debug)]

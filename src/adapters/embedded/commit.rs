@@ -6,7 +6,7 @@
 //! Not here: what an operation writes (`append`, `write`, `rows`, `registry`).
 
 use super::folder::Spaces;
-use fjall::{Database, OwnedWriteBatch, PersistMode, Slice};
+use fjall::{AbstractTree, Database, OwnedWriteBatch, PersistMode, Slice};
 use rustc_hash::FxHashSet;
 use std::{
     collections::BTreeMap,
@@ -16,8 +16,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// How often a full write buffer looks whether the one before it is flushed.
+const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
 /// Something to be written with whatever else waits.
 pub trait Operation: Send {
@@ -230,7 +234,8 @@ impl Writer {
             match operation.stage(&mut group) {
                 // Nothing is touched in an empty group, so `Later` would come for ever.
                 Ok(Staged::Later) if !operations.is_empty() => {
-                    return (operations, Some(operation), group.commit());
+                    let written = self.make_room().and_then(|()| group.commit());
+                    return (operations, Some(operation), written);
                 }
                 Ok(_) => operations.push(operation),
                 Err(error) => {
@@ -242,7 +247,25 @@ impl Writer {
                 next = orders.try_recv().ok();
             }
         }
-        (operations, None, group.commit())
+        (operations, None, self.make_room().and_then(|()| group.commit()))
+    }
+
+    /// Keeps the write buffers bounded: a full one is put aside once the one before it is on disk.
+    ///
+    /// The database would do so by itself, but on the thread that also compacts, so that a buffer grows without bound
+    /// while that is busy; and it waits for ever if that thread has died.
+    fn make_room(&self) -> fjall::Result<()> {
+        for (space, bytes_max) in self.spaces.buffers() {
+            while space.tree.active_memtable().size() >= bytes_max {
+                if space.sealed_memtable_count() == 0 {
+                    space.rotate_memtable()?;
+                    break;
+                }
+                self.db.persist(PersistMode::Buffer)?; // an error if flushing has failed
+                std::thread::sleep(FLUSH_LOOK);
+            }
+        }
+        Ok(())
     }
 
     fn stop(&self, error: &fjall::Error) -> Failure {

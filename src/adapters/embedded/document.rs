@@ -77,14 +77,14 @@ pub fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
     Some((head, rest))
 }
 
-/// The whole document of a key; `None`: the value is broken.
-pub fn decode(key: Key, partial: Option<u32>, bytes: &[u8]) -> Option<Document> {
+/// Head and whole document of a key; `None`: the value is broken.
+pub fn decode(key: Key, partial: Option<u32>, bytes: &[u8]) -> Option<(Head, Document)> {
     let (head, json) = head(bytes)?;
     let mut document = head.document(key, partial);
     if head.alive {
         document.value = Some(Json::from_checked(std::str::from_utf8(json).ok()?));
     }
-    Some(document)
+    Some((head, document))
 }
 
 fn push_position(bytes: &mut Vec<u8>, position: &Position) {
@@ -153,7 +153,8 @@ mod tests {
             let bytes = encode(&document, expires);
             prop_assert_eq!(head(&bytes).unwrap().0.expires_ms, expires);
             prop_assert_eq!(head(&bytes).unwrap().0.alive, document.value.is_some());
-            prop_assert_eq!(decode("k".into(), Some(1), &bytes), Some(document.clone()));
+            let decoded = decode("k".into(), Some(1), &bytes).map(|(_, document)| document);
+            prop_assert_eq!(decoded, Some(document.clone()));
             let row = StoredRow {
                 id: "i".into(), first: document.position, time_ms: 5, json: Json::from_checked("{}"),
             };

@@ -5,10 +5,15 @@
 
 use super::{OpenError, registry};
 use crate::config;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::FilterPolicy};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions,
+    compaction::Leveled,
+    config::{FilterPolicy, PartitioningPolicy},
+};
 use std::{
     fs::{self, File, TryLockError},
     path::Path,
+    sync::Arc,
 };
 
 /// The keyspaces. Few, because each has a write buffer of its own.
@@ -31,12 +36,25 @@ pub struct Folder {
     _lock: File,
 }
 
-// Write buffers are fixed when the folder is made. A keyspace holds up to five of them: one active, four waiting for
-// their flush; these are sized so that a full-speed load stays well under the 100 MiB of the whole process.
-const DOCUMENTS_BUFFER_BYTES: u64 = 8 << 20;
+// Sizes of write buffers. Of each there are two at most: one that fills, one that is being flushed (`commit`).
 const RECORDS_BUFFER_BYTES: u64 = 4 << 20;
+const DOCUMENTS_BUFFER_BYTES: u64 = 4 << 20;
 const ROWS_BUFFER_BYTES: u64 = 4 << 20;
 const META_BUFFER_BYTES: u64 = 1 << 20;
+/// Small tables, so that a compaction is soon over: flushing waits for it, and with it every write.
+const TABLE_BYTES: u64 = 16 << 20;
+
+impl Spaces {
+    /// Each keyspace with the size its write buffer may have.
+    pub fn buffers(&self) -> [(&Keyspace, u64); 4] {
+        [
+            (&self.records, RECORDS_BUFFER_BYTES),
+            (&self.documents, DOCUMENTS_BUFFER_BYTES),
+            (&self.rows, ROWS_BUFFER_BYTES),
+            (&self.meta, META_BUFFER_BYTES),
+        ]
+    }
+}
 
 pub fn open(config: &config::Embedded) -> Result<Folder, OpenError> {
     let unusable = |detail: String| OpenError::Unusable { path: config.data_dir.clone(), detail };
@@ -53,6 +71,7 @@ pub fn open(config: &config::Embedded) -> Result<Folder, OpenError> {
     }
     let db = Database::builder(&whole)
         .cache_size(config.cache_bytes_max)
+        .worker_threads(1) // with more, one of them spins while another compacts
         .max_journaling_size(config.journal_bytes_max.max(64 << 20)) // less is refused by a panic
         .open()
         .map_err(|error| unusable(error.to_string()))?;
@@ -77,15 +96,22 @@ fn build(data_dir: &Path, whole: &Path) -> Result<(), String> {
 }
 
 fn keyspaces(db: &Database) -> fjall::Result<Spaces> {
-    let ranged = |bytes| {
-        // Read by range only: filters would cost memory and answer nothing.
-        KeyspaceCreateOptions::default().max_memtable_size(bytes).filter_policy(FilterPolicy::disabled())
+    let compaction = || Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
+    // Index and filter of a table in small parts: as a whole they would push each other out of a small cache, and be
+    // read anew for nearly every look.
+    let parts = || PartitioningPolicy::all(true);
+    let looked_up = || {
+        KeyspaceCreateOptions::default()
+            .compaction_strategy(compaction())
+            .index_block_partitioning_policy(parts())
+            .filter_block_partitioning_policy(parts())
     };
-    let looked_up = |bytes| KeyspaceCreateOptions::default().max_memtable_size(bytes);
+    // Read by range only: filters would cost memory and answer nothing.
+    let ranged = || looked_up().filter_policy(FilterPolicy::disabled());
     Ok(Spaces {
-        records: db.keyspace("records", || ranged(RECORDS_BUFFER_BYTES))?,
-        documents: db.keyspace("documents", || looked_up(DOCUMENTS_BUFFER_BYTES))?,
-        rows: db.keyspace("rows", || looked_up(ROWS_BUFFER_BYTES))?,
-        meta: db.keyspace("meta", || looked_up(META_BUFFER_BYTES))?,
+        records: db.keyspace("records", ranged)?,
+        documents: db.keyspace("documents", looked_up)?,
+        rows: db.keyspace("rows", looked_up)?,
+        meta: db.keyspace("meta", looked_up)?,
     })
 }

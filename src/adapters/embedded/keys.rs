@@ -64,6 +64,10 @@ pub fn documents_after(stream: u32, key: &str) -> Vec<u8> {
 fn stem(stream: u32, key: &str, more: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + key.len() + more);
     bytes.extend_from_slice(&stream.to_be_bytes());
+    if !key.as_bytes().contains(&0) {
+        bytes.extend_from_slice(key.as_bytes());
+        return bytes;
+    }
     for (i, part) in key.as_bytes().split(|byte| *byte == 0).enumerate() {
         if i > 0 {
             bytes.extend_from_slice(&[0, 0xff]);

@@ -19,6 +19,8 @@ mod retention;
 mod rows;
 mod store;
 mod stripes;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use crate::config;

@@ -3,21 +3,40 @@
 //! Invariant: nothing here writes or waits for writes; every function may wait for the disk and is called on a thread
 //! for that.
 
-use super::{document, folder::Spaces, keys, registry, write::broken};
+use super::{
+    document,
+    folder::Spaces,
+    keys, registry,
+    stripes::{Seen, Stripes},
+    write::broken,
+};
 use crate::{
     document::{Document, Json},
     ports::{EntityId, Scan, StoredRow},
     record::{Key, Position},
 };
 
-pub fn load(spaces: &Spaces, stream: u32, ids: &[EntityId]) -> fjall::Result<Vec<Document>> {
+/// What is held of these ids. Their heads are remembered, present or not, for the guard of the write that follows.
+pub fn load(
+    spaces: &Spaces,
+    stream: u32,
+    ids: &[EntityId],
+    stripes: &Stripes,
+    hash: impl Fn(&[u8]) -> u64,
+) -> fjall::Result<Vec<Document>> {
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         let name = keys::document(stream, &id.key, id.partial);
+        let hash = hash(&name);
+        let stripe = stripes.now(hash);
+        let mut head = None;
         if let Some(value) = spaces.documents.get(&name)? {
-            let document = document::decode(id.key.clone(), id.partial, &value);
-            found.push(document.ok_or_else(|| broken(&name))?);
+            let whole = document::decode(id.key.clone(), id.partial, &value);
+            let (held, document) = whole.ok_or_else(|| broken(&name))?;
+            head = Some(held);
+            found.push(document);
         }
+        stripes.remember(hash, name, Seen::new(head, stripe));
     }
     Ok(found)
 }
@@ -56,7 +75,7 @@ pub fn scan(spaces: &Spaces, stream: u32, scan: &Scan) -> fjall::Result<Vec<Docu
 fn parse((name, value): (fjall::Slice, fjall::Slice)) -> fjall::Result<Document> {
     let id = name.get(4..).and_then(keys::parse_document);
     let document = id.and_then(|(key, partial)| document::decode(Key::from(key), partial, &value));
-    document.ok_or_else(|| broken(&name))
+    document.map(|(_, document)| document).ok_or_else(|| broken(&name))
 }
 
 pub fn expired(spaces: &Spaces, stream: u32, now_ms: i64, limit: usize) -> fjall::Result<Vec<Document>> {

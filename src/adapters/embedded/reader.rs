@@ -57,29 +57,36 @@ impl PartitionReader for Reader {
 
     fn pull(&mut self, limit: PullLimit) -> BoxFuture<'_, Result<Slice, LogError>> {
         Box::pin(async move {
-            let next = self.next;
-            let moved = self.bounds.wait_for(|bounds| bounds.deleted || bounds.end > next).await;
-            let bounds = moved.map(|bounds| *bounds).ok().filter(|bounds| !bounds.deleted);
-            let Some(bounds) = bounds else {
-                return Err(LogError::Fatal("the topic was deleted".into()));
-            };
-            // Retention may have overtaken a slow reader.
-            let from = next.max(bounds.first);
-            let range = Range {
-                topic: self.topic.entry.number,
-                partition: self.partition,
-                from,
-                chunk: self.chunk.filter(|_| from == next),
-                end: bounds.end,
-            };
-            let (spaces, slice) = (self.spaces.clone(), Slice::new(self.epoch, self.partition));
-            let read = tokio::task::spawn_blocking(move || range.read(&spaces, limit, slice));
-            let (slice, chunk) =
-                read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))?;
-            self.next = slice.last_offset().map_or(from, |last| last + 1);
-            self.chunk = chunk;
-            Ok(slice)
+            loop {
+                let next = self.next;
+                let moved = self.bounds.wait_for(|bounds| bounds.deleted || bounds.end > next).await;
+                let bounds = moved.map(|bounds| *bounds).ok().filter(|bounds| !bounds.deleted);
+                let Some(bounds) = bounds else {
+                    return Err(LogError::Fatal("the topic was deleted".into()));
+                };
+                let from = next.max(bounds.first);
+                let range = self.range(from, bounds.end);
+                let (spaces, slice) = (self.spaces.clone(), Slice::new(self.epoch, self.partition));
+                let read = tokio::task::spawn_blocking(move || range.read(&spaces, limit, slice));
+                let (slice, chunk) =
+                    read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))?;
+                if let Some(last) = slice.last_offset() {
+                    (self.next, self.chunk) = (last + 1, chunk);
+                    return Ok(slice);
+                }
+                // Nothing in the whole range: retention overtook this reader while it read, or it is lost.
+                if self.bounds.borrow().first <= from {
+                    return Err(LogError::Corrupt(format!("there is no record at offset {from}")));
+                }
+            }
         })
+    }
+}
+
+impl Reader {
+    fn range(&self, from: u64, end: u64) -> Range {
+        let chunk = self.chunk.filter(|_| from == self.next);
+        Range { topic: self.topic.entry.number, partition: self.partition, from, chunk, end }
     }
 }
 
@@ -99,18 +106,15 @@ impl Range {
         limit: PullLimit,
         mut slice: Slice,
     ) -> Result<(Slice, Option<u64>), LogError> {
-        let first = match self.chunk {
-            Some(chunk) => chunk,
-            None => self.chunk_of(spaces)?,
-        };
-        let mut bytes = 0;
-        let names = self.name(first)..self.name(self.end);
-        for entry in spaces.records.range(names) {
-            let (name, chunk) = entry.into_inner().map_err(|error| unreadable(&error))?;
-            let offset = keys::chunk_offset(&name).unwrap_or(self.from);
-            match chunk::take(&chunk, offset, self.from, limit, &mut slice, &mut bytes) {
-                Taken::Whole => {}
-                Taken::Part => return Ok((slice, Some(offset))),
+        let chunks = self.chunks(spaces, limit)?;
+        // One allocation for the whole slice: growing step by step would leave its smaller selves behind.
+        let there: usize = chunks.iter().map(|(_, chunk)| chunk.len()).sum();
+        slice.reserve(0, there.min(limit.bytes_max));
+        let (mut bytes, mut go_on) = (0, None);
+        for (offset, chunk) in &chunks {
+            match chunk::take(chunk, *offset, self.from, limit, &mut slice, &mut bytes) {
+                Taken::Whole => go_on = slice.last_offset().map(|last| last + 1),
+                Taken::Part => return Ok((slice, Some(*offset))),
                 // What was read before it still counts; the next pull finds it at the start.
                 Taken::Broken if !slice.is_empty() => return Ok((slice, None)),
                 Taken::Broken => {
@@ -118,11 +122,30 @@ impl Range {
                 }
             }
         }
-        let next = slice.last_offset().map(|last| last + 1);
-        match next {
-            Some(_) => Ok((slice, next)),
-            None => Err(LogError::Corrupt(format!("there is no record at offset {}", self.from))),
+        Ok((slice, go_on))
+    }
+
+    /// Chunks from the one that holds `from` on, as many as the limit can ask for.
+    fn chunks(&self, spaces: &Spaces, limit: PullLimit) -> Result<Vec<(u64, fjall::Slice)>, LogError> {
+        let first = match self.chunk {
+            Some(chunk) => chunk,
+            None => self.chunk_of(spaces)?,
+        };
+        let (mut chunks, mut bytes, mut records) = (Vec::new(), 0, 0);
+        for entry in spaces.records.range(self.name(first)..self.name(self.end)) {
+            let (name, chunk) = entry.into_inner().map_err(|error| unreadable(&error))?;
+            let offset = keys::chunk_offset(&name).unwrap_or(self.from);
+            // The first may be left for the most part; only what comes after it counts.
+            if offset > self.from {
+                bytes += chunk.len();
+                records += chunk::head(&chunk).map_or(0, |(count, _)| count as usize);
+            }
+            chunks.push((offset, chunk));
+            if bytes >= limit.bytes_max || records >= limit.records_max {
+                break;
+            }
         }
+        Ok(chunks)
     }
 
     /// The chunk that holds `from`: the last that begins at or before it.

@@ -100,18 +100,15 @@ impl Keeper {
         if names.is_empty() {
             return Ok(false);
         }
-        let told = topic.clone();
-        let done = self.write(
-            move |group| {
-                names.iter().for_each(|name| group.remove_record_chunk(name.clone()));
-                group.put_meta(registry::first_name(number, partition), first.to_string().into_bytes());
-            },
-            move || {
-                if let Some(partition) = told.partition(partition) {
-                    partition.bounds.send_modify(|bounds| bounds.first = first);
-                }
-            },
-        );
+        let topic = topic.clone();
+        let done = self.write(move |group| {
+            names.iter().for_each(|name| group.remove_record_chunk(name.clone()));
+            group.put_meta(registry::first_name(number, partition), first.to_string().into_bytes());
+            // Told before they go: a reader that finds nothing sees that it was overtaken.
+            if let Some(partition) = topic.partition(partition) {
+                partition.bounds.send_modify(|bounds| bounds.first = first);
+            }
+        });
         Ok(done && more)
     }
 
@@ -131,33 +128,24 @@ impl Keeper {
         if !more {
             small.push(registry::doomed_name(number));
         }
-        let done = self.write(
-            move |group| {
-                records.iter().for_each(|name| group.remove_record_chunk(name.clone()));
-                small.iter().for_each(|name| group.remove_meta(name));
-            },
-            || (),
-        );
+        let done = self.write(move |group| {
+            records.iter().for_each(|name| group.remove_record_chunk(name.clone()));
+            small.iter().for_each(|name| group.remove_meta(name));
+        });
         Ok(done && more)
     }
 
     /// Writes one step and waits for it. `false`: it was not confirmed, or the folder is being closed.
-    fn write(
-        &self,
-        mut stage: impl FnMut(&mut Group) + Send + 'static,
-        done: impl FnOnce() + Send + 'static,
-    ) -> bool {
+    fn write(&self, mut stage: impl FnMut(&mut Group) + Send + 'static) -> bool {
         let Some(committer) = self.committer.upgrade() else { return false };
         let (reply, confirmed) = oneshot::channel();
         let stage = move |group: &mut Group| {
             stage(group);
             Ok(Staged::Yes)
         };
+        // Nobody waits when the folder is being closed.
         let finish = move |outcome: &Outcome| {
-            if outcome.is_ok() {
-                done();
-            }
-            let _ = reply.send(outcome.is_ok()); // nobody waits when the folder is being closed
+            let _ = reply.send(outcome.is_ok());
         };
         committer.submit(Box::new(Act(stage, finish)));
         drop(committer);

@@ -38,7 +38,8 @@ impl NewRow {
 
     /// Looks whether it is there, on a thread that may wait for the disk.
     pub fn look(&mut self, rows: &Keyspace, stripes: &Stripes) -> fjall::Result<()> {
-        self.seen = Some(stripes.see(self.hash, || is_there(rows, &self.by_id))?);
+        let stripe = stripes.now(self.hash);
+        self.seen = Some(Seen::new(is_there(rows, &self.by_id)?, stripe));
         Ok(())
     }
 

@@ -205,8 +205,11 @@ impl Store for EmbeddedStore {
         ids: &'a [EntityId],
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
         Box::pin(async move {
-            let ids = ids.to_vec();
-            self.read(&documents_of(stream), move |spaces, stream| pages::load(spaces, stream, &ids)).await
+            let (ids, root) = (ids.to_vec(), self.root.clone());
+            let load = move |spaces: &Spaces, stream| {
+                pages::load(spaces, stream, &ids, &root.stripes, |name| root.committer.hash(DOCUMENTS, name))
+            };
+            self.read(&documents_of(stream), load).await
         })
     }
 

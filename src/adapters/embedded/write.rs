@@ -37,10 +37,29 @@ impl Put {
         Put { hash: hash(&name), name, value, guard: upsert, alive, seen: None }
     }
 
-    /// Reads what is held, on a thread that may wait for the disk.
+    /// Recalls or reads what is held, on a thread that may wait for the disk.
     pub fn look(&mut self, documents: &Keyspace, stripes: &Stripes) -> fjall::Result<()> {
-        self.seen = Some(stripes.see(self.hash, || read(documents, &self.name))?);
+        self.seen = match stripes.recall(self.hash, &self.name) {
+            None => {
+                let stripe = stripes.now(self.hash);
+                Some(Seen::new(read(documents, &self.name)?, stripe))
+            }
+            recalled => recalled,
+        };
         Ok(())
+    }
+
+    /// What is held once this is written.
+    fn head(&self) -> Head {
+        let document = &self.guard.document;
+        Head {
+            version: document.version,
+            created_ms: document.created_ms,
+            updated_ms: document.updated_ms,
+            position: document.position,
+            alive: self.alive,
+            expires_ms: self.guard.expires_ms,
+        }
     }
 
     fn held(&self, group: &Group, stripes: &Stripes) -> fjall::Result<Option<Head>> {
@@ -78,7 +97,8 @@ pub struct Write {
     pub stream: Arc<Collection>,
     pub stripes: Arc<Stripes>,
     pub puts: Vec<Put>,
-    pub applied: Vec<u64>,
+    /// Hash, name and head of what took effect.
+    pub applied: Vec<(u64, Slice, Head)>,
     pub permit: Option<OwnedSemaphorePermit>,
     pub reply: oneshot::Sender<Result<usize, StoreError>>,
 }
@@ -97,7 +117,7 @@ impl Operation for Write {
             let held = put.held(group, &self.stripes)?;
             if put.applies_to(held.as_ref()) {
                 grown += i64::from(put.alive) - i64::from(held.is_some_and(|head| head.alive));
-                self.applied.push(put.hash);
+                self.applied.push((put.hash, put.name.clone(), put.head()));
                 write(group, self.stream.number, put, held.and_then(|head| head.expires_ms));
             }
         }
@@ -106,11 +126,16 @@ impl Operation for Write {
     }
 
     fn finish(self: Box<Self>, outcome: &Outcome) {
+        let Write { stripes, applied, permit, reply, .. } = *self;
+        let written = applied.len();
         if outcome.is_ok() {
-            self.applied.iter().for_each(|hash| self.stripes.moved(*hash));
+            for (hash, name, head) in applied {
+                stripes.moved(hash);
+                stripes.remember(hash, name, Seen::new(Some(head), stripes.now(hash)));
+            }
         }
-        drop(self.permit);
-        let _ = self.reply.send(outcome.clone().map(|()| self.applied.len()).map_err(StoreError::from));
+        drop(permit);
+        let _ = reply.send(outcome.clone().map(|()| written).map_err(StoreError::from));
     }
 }
 

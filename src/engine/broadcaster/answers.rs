@@ -6,9 +6,10 @@
 
 use super::{
     calls::{Active, Give, Joining, OUTRUN_MAX, PageTo, Paging, Subscribing},
-    hub::{Hub, Own, send_anew},
+    hub::{Hub, Own},
     reading::Brought,
     reads::{Job, KeysJob, PageJob, RoomJob, Ticket},
+    telling::send_anew,
 };
 use crate::{
     clock,
@@ -40,6 +41,8 @@ impl Hub {
             (Job::Keys(job), Brought::Keys(found)) => self.keys_read(&job, found),
             (Job::Room(job), Brought::Room(found)) => self.room_read(&job, found),
             (Job::Page(job), Brought::Page(found)) => self.page_read(job, found),
+            (Job::Part(job), Brought::Page(found)) => self.part_read(&job, found),
+            (Job::Gone(job), Brought::Gone(found)) => self.gone_read(&job, found),
             (_, _) => tracing::error!("a read brought something else"),
         }
     }
@@ -135,6 +138,7 @@ impl Hub {
         self.reads.ended();
         if let Ok(found) = &found {
             self.note_item_bytes(&job.stream, &found.items);
+            self.note_shown(job.room, &found.items);
         }
         let ticket = job.ticket;
         match self.seats.get(&ticket.client).and_then(|seat| seat.active.as_ref()) {
@@ -157,7 +161,7 @@ impl Hub {
         }
     }
 
-    fn note_item_bytes(&mut self, stream: &str, items: &[Shown]) {
+    pub(super) fn note_item_bytes(&mut self, stream: &str, items: &[Shown]) {
         if let Some(mean) = items.iter().map(Shown::size).sum::<usize>().checked_div(items.len()) {
             self.item_bytes.insert(stream.into(), mean);
         }

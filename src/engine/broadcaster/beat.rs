@@ -9,7 +9,7 @@ use super::{
     summary,
 };
 use crate::{
-    clock,
+    clock, config,
     engine::{
         api::StreamName,
         live::ClientId,
@@ -25,13 +25,15 @@ use tokio::time::Instant;
 const SHOWN_TURN: Duration = Duration::from_secs(5);
 /// After the last gap, so long until rooms of streams are sent anew.
 const GAP_REST: Duration = Duration::from_millis(500);
-const SUMMARY: Duration = Duration::from_secs(1);
+const SUMMARY_MS: u64 = 1_000;
 /// Times within which clients come back after a goodbye.
 const RETRY_MS: u64 = 250;
 const RETRY_SPREAD_MS: u64 = 2_000;
 
 /// When what was done last.
 pub struct Beats {
+    /// Half of the time between two beats: so early is on time, or else every second one would be late.
+    slack: Duration,
     feed: Instant,
     sync: Instant,
     turn: Instant,
@@ -41,8 +43,16 @@ pub struct Beats {
 }
 
 impl Beats {
-    pub fn new(now: Instant) -> Self {
-        Beats { feed: now, sync: now, turn: now, summary: now, gap: None, postponed: Vec::new() }
+    pub fn new(now: Instant, interval: Duration) -> Self {
+        Beats {
+            slack: interval / 2,
+            feed: now,
+            sync: now,
+            turn: now,
+            summary: now,
+            gap: None,
+            postponed: Vec::new(),
+        }
     }
 
     /// Does on the next beat what could not be done now.
@@ -64,15 +74,18 @@ fn is_due(last: &mut Instant, now: Instant, after: Duration) -> bool {
     due
 }
 
+/// How often the hub's beat is to come.
+pub(super) fn interval(live: &config::Live) -> Duration {
+    let least = [live.feed_interval_ms, live.sync_interval_ms, live.heartbeat_ms, live.stalled_after_ms / 4]
+        .into_iter()
+        .fold(1_000, u64::min);
+    Duration::from_millis(least.max(10))
+}
+
 impl Hub {
     /// How often `beat` is to be called.
     pub fn beat_interval(&self) -> Duration {
-        let live = &self.settings.live;
-        let least =
-            [live.feed_interval_ms, live.sync_interval_ms, live.heartbeat_ms, live.stalled_after_ms / 4]
-                .into_iter()
-                .fold(1_000, u64::min);
-        Duration::from_millis(least.max(10))
+        interval(&self.settings.live)
     }
 
     pub fn beat(&mut self, now: Instant) {
@@ -84,19 +97,23 @@ impl Hub {
         }
         self.look_at_clients(now);
         let live = &self.settings.live;
-        let (feed, sync) = (live.feed_interval_ms, live.sync_interval_ms);
-        if is_due(&mut self.beats.feed, now, Duration::from_millis(feed)) {
+        let early = |ms| Duration::from_millis(ms).saturating_sub(self.beats.slack);
+        let (feed, sync, summary) =
+            (early(live.feed_interval_ms), early(live.sync_interval_ms), early(SUMMARY_MS));
+        if is_due(&mut self.beats.feed, now, feed) {
             self.look_at_streams();
             self.read_rooms(Feed::Store);
+            self.follow_streams();
         }
-        if is_due(&mut self.beats.sync, now, Duration::from_millis(sync)) {
+        if is_due(&mut self.beats.sync, now, sync) {
             self.read_rooms(Feed::Local);
+            self.send_unfollowed_anew();
         }
         if self.beats.gap.is_some_and(|gap| now.saturating_duration_since(gap) >= GAP_REST) {
             self.beats.gap = None;
             self.mend();
         }
-        if is_due(&mut self.beats.summary, now, SUMMARY) {
+        if is_due(&mut self.beats.summary, now, summary) {
             self.summarize(now);
         }
         self.report();
@@ -154,16 +171,25 @@ impl Hub {
             let Some(known) = self.look_up(&stream) else { continue };
             let changed =
                 self.known.insert(stream.clone(), known.clone()).is_some_and(|before| before != known);
-            if changed && let Some(room) = self.rooms.stream(&stream) {
-                self.send_all_anew(room, Reason::Rebalanced);
+            if changed {
+                self.rebalanced(&stream);
             }
         }
         let feeds: Vec<(RoomId, Feed)> =
             self.rooms.iter().map(|(id, room)| (id, self.feed_of(room))).collect();
         for (id, feed) in feeds {
-            if let Some(room) = self.rooms.get_mut(id) {
-                room.feed = feed;
-            }
+            self.set_feed(id, feed);
+        }
+    }
+
+    /// Who consumed a partition before may have stored what was never told here.
+    fn rebalanced(&mut self, stream: &str) {
+        let of_stream =
+            self.rooms.iter().filter(|(_, room)| &*room.stream == stream && !room.members().is_empty());
+        let open: Vec<RoomId> = of_stream.map(|(id, _)| id).collect();
+        open.into_iter().for_each(|id| self.want(id, true));
+        if let Some(room) = self.rooms.stream(stream) {
+            self.send_all_anew(room, Reason::Rebalanced);
         }
     }
 

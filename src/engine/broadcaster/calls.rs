@@ -252,10 +252,8 @@ impl Hub {
         let engine = self.engine.clone();
         let target = room.target;
         let open = self.rooms.open(room.name, &target, || engine.stream_positions(target.stream()));
-        if let Some(feed) = self.rooms.get(open).map(|room| self.feed_of(room))
-            && let Some(room) = self.rooms.get_mut(open)
-        {
-            room.feed = feed;
+        if let Some(feed) = self.rooms.get(open).map(|room| self.feed_of(room)) {
+            self.set_feed(open, feed);
         }
         self.rooms.join(open, id);
         let new = self.seats.get_mut(&id).is_some_and(|seat| !seat.client.rooms.contains_key(&open));

@@ -2,7 +2,8 @@
 //!
 //! Invariant: nothing here waits, and nothing here asks the time; the actor around it (`broadcaster`) moves orders, news,
 //! reads and ticks. A client is told of a room only after its answer was handed over.
-//! Parts: calls (`calls`), what reads bring (`answers`), handing over (`flush`), what is done on a beat (`beat`).
+//! Parts: telling (`telling`), calls (`calls`), what reads bring (`answers`), handing over (`flush`), what is done on a
+//! beat (`beat`, `following`).
 
 use super::{
     calls::Active,
@@ -11,16 +12,13 @@ use super::{
 };
 use crate::{
     config,
-    document::Positions,
     engine::{
         api::{Engine, StreamName},
-        clients::{Bounds, Client, Noted, member::Phase},
+        clients::{Bounds, Client},
         live::{Call, ClientId, Listener, Order, Refusal, Stats},
-        news::{News, NewsKind, Taken},
         packet::{Changes, Reason},
-        rooms::{Feed, Of, Room, RoomId, Rooms, State, change::Change, one::Offer},
+        rooms::{Feed, Of, Room, RoomId, Rooms},
     },
-    metrics,
 };
 use rustc_hash::FxHashMap;
 use std::{
@@ -96,16 +94,17 @@ pub(super) enum Own {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub partials: bool,
-    pub owned: Vec<bool>,
+    /// By partition, under which assignment it is ours; `None`: it is consumed elsewhere.
+    pub assignments: Vec<Option<u64>>,
 }
 
 impl Known {
     pub fn all_owned(&self) -> bool {
-        self.owned.iter().all(|owned| *owned)
+        self.assignments.iter().all(Option::is_some)
     }
 
     pub fn owns(&self, partition: u32) -> bool {
-        self.owned.get(partition as usize).copied().unwrap_or(false)
+        self.assignments.get(partition as usize).is_some_and(Option::is_some)
     }
 }
 
@@ -146,7 +145,7 @@ impl Hub {
             next_call: 0,
             last: None,
             item_bytes: FxHashMap::default(),
-            beats: super::beat::Beats::new(now),
+            beats: super::beat::Beats::new(now, super::beat::interval(&settings.live)),
             meters: super::flush::Meters::default(),
             engine,
             settings,
@@ -200,92 +199,6 @@ impl Hub {
         self.start_calls(id, now);
     }
 
-    /// Takes in what the writers left.
-    pub fn news(&mut self, taken: Taken, now: Instant) {
-        for news in &taken.news {
-            self.tell(news);
-        }
-        if taken.gapped {
-            metrics::NEWS_GAPPED.add(&[], 1);
-            self.beats.gapped(now);
-            self.gapped();
-        }
-    }
-
-    fn tell(&mut self, news: &News) {
-        let mut encoded = None;
-        if let Some(room) = self.rooms.key(&news.stream, &news.shown.key) {
-            match news.kind {
-                NewsKind::Forgotten => self.forgotten(room, &news.shown.positions),
-                NewsKind::Change | NewsKind::Read => self.tell_one(room, news, &mut encoded),
-            }
-        }
-        if news.kind == NewsKind::Forgotten {
-            return;
-        }
-        if let Some(room) = self.rooms.stream(&news.stream) {
-            self.tell_many(room, news, &mut encoded);
-        }
-        for name in &news.rooms {
-            if let Some(id) = self.rooms.app(&news.stream, name)
-                && let Some(Room { of: Of::App(name), stream, .. }) = self.rooms.get(id)
-            {
-                self.reads.want_room(stream, name, id);
-            }
-        }
-    }
-
-    fn tell_one(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>) {
-        let encode = || encoded.get_or_insert_with(|| Change::of(&news.stream, &news.shown)).clone();
-        let slid = news.kind == NewsKind::Change && self.known.get(&news.stream).is_some_and(|k| k.partials);
-        let offer = self.rooms.offer(id, &news.shown, slid, encode);
-        self.note_offer(id, offer, news.covers);
-    }
-
-    /// Tells the members of a room of one entity what became of its head.
-    pub(super) fn note_offer(&mut self, id: RoomId, offer: Offer, covers: u64) {
-        match offer {
-            Offer::Old => {}
-            Offer::Newer { .. } => self.each_member(id, |client| client.note_head(id, covers)),
-            Offer::Anew => self.void(id, Reason::Replaced),
-        }
-    }
-
-    pub(super) fn void(&mut self, id: RoomId, reason: Reason) {
-        self.each_member(id, |client| client.void(id, reason));
-    }
-
-    fn forgotten(&mut self, id: RoomId, positions: &Positions) {
-        let Some(one) = self.rooms.get(id).and_then(Room::one) else { return };
-        if one.head().is_none_or(|head| positions.cover(&head.positions)) && self.rooms.absent(id) {
-            self.void(id, Reason::Forgotten);
-        }
-    }
-
-    fn tell_many(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>) {
-        let change = encoded.get_or_insert_with(|| Change::of(&news.stream, &news.shown));
-        let read = news.kind == NewsKind::Read;
-        if self.rooms.tell(id, change, news.partition, news.covers, read) {
-            let change = change.clone();
-            self.each_member(id, |client| client.note_change(id, &change, news.covers));
-        }
-    }
-
-    fn each_member(&mut self, id: RoomId, mut note: impl FnMut(&mut Client) -> Noted) {
-        let Some(room) = self.rooms.get(id) else { return };
-        for member in room.members() {
-            let Some(seat) = self.seats.get_mut(member) else { continue };
-            match note(&mut seat.client) {
-                Noted::Nothing => {}
-                Noted::Waits => make_ready(seat, *member, &mut self.ready),
-                Noted::Overflow => {
-                    send_anew(seat, id, Reason::Overflow);
-                    make_ready(seat, *member, &mut self.ready);
-                }
-            }
-        }
-    }
-
     pub(super) fn make_ready(&mut self, id: ClientId) {
         if let Some(seat) = self.seats.get_mut(&id) {
             make_ready(seat, id, &mut self.ready);
@@ -306,8 +219,8 @@ impl Hub {
             return Some(Known::default());
         }
         let info = self.engine.stream(stream)?;
-        let owned = (0..info.partitions).map(|partition| self.engine.owns(stream, partition)).collect();
-        Some(Known { partials: info.partials, owned })
+        let assignments = (0..info.partitions).map(|p| self.engine.assignment(stream, p)).collect();
+        Some(Known { partials: info.partials, assignments })
     }
 
     /// How a room hears of changes now. Where nothing says which partition a key belongs to, all of them count.
@@ -334,45 +247,6 @@ impl Hub {
         }
     }
 
-    /// News were left out: every open room is read; rooms of streams are sent anew when it has ceased.
-    fn gapped(&mut self) {
-        let open: Vec<RoomId> =
-            self.rooms.iter().filter(|(_, room)| !room.members().is_empty()).map(|(id, _)| id).collect();
-        for id in open {
-            self.want(id, false);
-            self.mark_gapped(id);
-        }
-        let left: Vec<RoomId> =
-            self.rooms.iter().filter(|(_, room)| room.members().is_empty()).map(|(id, _)| id).collect();
-        for id in left {
-            self.mark_gapped(id);
-        }
-    }
-
-    fn mark_gapped(&mut self, id: RoomId) {
-        if let Some(room) = self.rooms.get_mut(id)
-            && matches!(room.state, State::Many(_))
-        {
-            room.whole = false;
-            self.rooms.begin_anew(id, Positions::default());
-        }
-    }
-
-    /// Sends a stream's room anew to everyone in it.
-    pub(super) fn send_all_anew(&mut self, id: RoomId, reason: Reason) {
-        let Some(room) = self.rooms.get_mut(id) else { return };
-        room.whole = true;
-        let members = room.members().to_vec();
-        let positions = self.engine.stream_positions(&room.stream);
-        self.rooms.begin_anew(id, positions);
-        for member in members {
-            if let Some(seat) = self.seats.get_mut(&member) {
-                send_anew(seat, id, reason);
-                make_ready(seat, member, &mut self.ready);
-            }
-        }
-    }
-
     /// How many rooms a client is in; `None`: there is no such client.
     pub fn rooms_of(&self, client: ClientId) -> Option<usize> {
         self.seats.get(&client).map(|seat| seat.client.rooms.len())
@@ -389,6 +263,7 @@ impl Hub {
         match &mut job {
             Job::Keys(job) => job.turns = job.rooms.iter().map(turns).collect(),
             Job::Room(job) => job.turn = turns(&job.room),
+            Job::Part(_) | Job::Gone(_) => {}
             Job::Page(job) => {
                 let room = self.rooms.get(job.room);
                 job.began = room.and_then(Room::many).map_or(0, |many| many.next_number());
@@ -404,17 +279,4 @@ pub(super) fn make_ready(seat: &mut Seat, id: ClientId, ready: &mut Vec<ClientId
         seat.place = Place::Ready;
         ready.push(id);
     }
-}
-
-/// Whatever waits of this stream's room is void, and nothing more is told until it was sent anew. Not so while its first
-/// page is being read: that is anew already.
-pub(super) fn send_anew(seat: &mut Seat, room: RoomId, reason: Reason) {
-    let Some(member) = seat.client.rooms.get_mut(&room) else { return };
-    if member.phase == Phase::Joining {
-        return;
-    }
-    member.phase = Phase::Joining;
-    member.waiting().clear();
-    seat.own.retain(|own| !matches!(own, Own::Resync(id, _) | Own::NextPage(id) if *id == room));
-    seat.own.push_back(Own::Resync(room, reason));
 }

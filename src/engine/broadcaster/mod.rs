@@ -9,11 +9,13 @@ mod answers;
 mod beat;
 mod calls;
 mod flush;
+mod following;
 pub mod hub;
 mod latency;
 pub(crate) mod reading;
 pub(crate) mod reads;
 mod summary;
+mod telling;
 
 use self::{
     hub::{Hub, Settings},

@@ -4,7 +4,10 @@
 //! Not here: when to read (`reads`), what it means (`answers`).
 
 use super::reads::{Job, KeysJob};
-use crate::engine::api::{Engine, ListPage, ListQuery, Read, ReadError};
+use crate::{
+    document::Shown,
+    engine::api::{Engine, ListPage, ListQuery, Read, ReadError},
+};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -14,6 +17,7 @@ pub enum Brought {
     Keys(Vec<Result<Option<Read>, ReadError>>),
     Room(Result<Option<Read>, ReadError>),
     Page(Result<ListPage, ReadError>),
+    Gone(Result<Vec<Shown>, ReadError>),
 }
 
 pub async fn bring(engine: Arc<dyn Engine>, job: Job) -> Brought {
@@ -22,12 +26,24 @@ pub async fn bring(engine: Arc<dyn Engine>, job: Job) -> Brought {
         Job::Keys(job) => Brought::Keys(engine.read_many(&job.stream, &job.keys).await),
         Job::Room(job) => Brought::Room(engine.read_room(&job.stream, &job.name).await),
         Job::Page(job) => {
-            // The first key after the last one of the page before, in the order of bytes.
-            let from = job.after.as_ref().map(|after| format!("{after}\0"));
-            let query = ListQuery { from, limit: job.items_max, ..ListQuery::default() };
-            Brought::Page(engine.list(&job.stream, query).await)
+            Brought::Page(list(&*engine, &job.stream, job.after.as_deref(), job.items_max).await)
         }
+        Job::Part(job) => {
+            Brought::Page(list(&*engine, &job.stream, job.after.as_deref(), job.items_max).await)
+        }
+        Job::Gone(job) => Brought::Gone(engine.read_stored(&job.stream, &job.keys).await),
     }
+}
+
+async fn list(
+    engine: &dyn Engine,
+    stream: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<ListPage, ReadError> {
+    // The first key after the last one of the page before, in the order of bytes.
+    let from = after.map(|after| format!("{after}\0"));
+    engine.list(stream, ListQuery { from, limit, ..ListQuery::default() }).await
 }
 
 async fn stored(engine: &dyn Engine, job: &KeysJob) -> Vec<Result<Option<Read>, ReadError>> {
@@ -47,6 +63,7 @@ pub fn failed(job: &Job, cause: &str) -> Brought {
     match job {
         Job::Keys(job) => Brought::Keys(job.keys.iter().map(|_| Err(error())).collect()),
         Job::Room(_) => Brought::Room(Err(error())),
-        Job::Page(_) => Brought::Page(Err(error())),
+        Job::Page(_) | Job::Part(_) => Brought::Page(Err(error())),
+        Job::Gone(_) => Brought::Gone(Err(error())),
     }
 }

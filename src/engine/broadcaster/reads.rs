@@ -21,6 +21,25 @@ pub enum Job {
     Keys(KeysJob),
     Room(RoomJob),
     Page(PageJob),
+    Part(PartJob),
+    Gone(GoneJob),
+}
+
+/// The next part of a stream that is followed.
+#[derive(Debug, Clone)]
+pub struct PartJob {
+    pub stream: StreamName,
+    pub room: RoomId,
+    pub after: Option<Key>,
+    pub items_max: usize,
+}
+
+/// Keys that a followed stream no longer lists: what became of them.
+#[derive(Debug, Clone)]
+pub struct GoneJob {
+    pub stream: StreamName,
+    pub room: RoomId,
+    pub keys: Vec<Key>,
 }
 
 /// Keys of rooms of one entity.
@@ -102,6 +121,8 @@ pub struct Reads {
     queued: FxHashMap<RoomId, (bool, bool)>,
     rooms: VecDeque<(RoomId, StreamName, Arc<str>)>,
     pages: VecDeque<PageJob>,
+    /// What follows streams, one part or one look at a time for each.
+    following: VecDeque<Job>,
     waiters: FxHashMap<RoomId, Vec<Waiter>>,
     pages_next: bool,
 }
@@ -117,6 +138,7 @@ impl Reads {
             queued: FxHashMap::default(),
             rooms: VecDeque::new(),
             pages: VecDeque::new(),
+            following: VecDeque::new(),
             waiters: FxHashMap::default(),
             pages_next: false,
         }
@@ -143,6 +165,14 @@ impl Reads {
 
     pub fn want_page(&mut self, job: PageJob) {
         self.pages.push_back(job);
+    }
+
+    pub fn want_part(&mut self, job: PartJob) {
+        self.following.push_back(Job::Part(job));
+    }
+
+    pub fn want_gone(&mut self, job: GoneJob) {
+        self.following.push_back(Job::Gone(job));
     }
 
     /// The ticket waits for the next read of this room that begins.
@@ -191,7 +221,8 @@ impl Reads {
         let job = self
             .take_keys(number, false)
             .or_else(|| self.take_room(number))
-            .or_else(|| self.take_keys(number, true))?;
+            .or_else(|| self.take_keys(number, true))
+            .or_else(|| self.following.pop_front())?;
         self.next_number += 1;
         Some(job)
     }

@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod change;
+pub mod follow;
 pub mod many;
 pub mod name;
 pub mod one;
@@ -16,6 +17,7 @@ pub use budget::RoomId;
 use self::{
     budget::{Budget, Charge, What},
     change::Change,
+    follow::Follow,
     many::Many,
     name::Target,
     one::{Offer, One, PAST_BYTES},
@@ -82,6 +84,8 @@ pub struct Room {
     pub stream: StreamName,
     pub of: Of,
     pub feed: Feed,
+    /// A stream's room that is fed from the store.
+    pub follow: Option<Box<Follow>>,
     /// Nothing was left out of it. While it is not whole, nobody is given its position.
     pub whole: bool,
     pub state: State,
@@ -227,6 +231,7 @@ impl Rooms {
             stream,
             of,
             feed: Feed::Local,
+            follow: None,
             whole: true,
             state,
             members: Vec::new(),

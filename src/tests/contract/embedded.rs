@@ -3,6 +3,7 @@
 use super::{
     log::{LogFactory, log_suite},
     store::{StoreFactory, store_suite},
+    suite,
 };
 use crate::{
     adapters::embedded::{Embedded, EmbeddedLog, EmbeddedStore},
@@ -71,3 +72,5 @@ async fn folder() -> Option<Folder> {
 
 log_suite!(folder);
 store_suite!(folder);
+// A broker waits for the session to end; groups of one process need not.
+suite!(groups, folder, a_member_that_is_dropped_makes_room);

@@ -115,6 +115,18 @@ pub async fn members_share_and_move_partitions(factory: &impl LogFactory) {
     assert!(!second.told().iter().any(|told| matches!(told, Told::Lost(_))));
 }
 
+pub async fn a_member_that_is_dropped_makes_room(factory: &impl LogFactory) {
+    let log = factory.log();
+    let (name, group) = (topic(&log, 2).await, unique("group"));
+    let (first, first_membership) = Member::join(&log, &name, &group, |_| {});
+    first.holds(2).await;
+    drop(first_membership);
+    let (second, second_membership) = Member::join(&log, &name, &group, |_| {});
+    second.holds(2).await;
+    assert!(first.partitions().await.is_empty());
+    second_membership.leave().await;
+}
+
 pub async fn from_earliest_ignores_what_is_committed(factory: &impl LogFactory) {
     let log = factory.log();
     let (name, group) = (topic(&log, 1).await, unique("group"));

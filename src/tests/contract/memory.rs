@@ -3,6 +3,7 @@
 use super::{
     log::{LogFactory, log_suite},
     store::{StoreFactory, store_suite},
+    suite,
 };
 use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
@@ -43,3 +44,5 @@ async fn memory() -> Option<Memory> {
 
 log_suite!(memory);
 store_suite!(memory);
+// A broker waits for the session to end; groups of one process need not.
+suite!(groups, memory, a_member_that_is_dropped_makes_room);

@@ -28,6 +28,7 @@ struct World {
     away: bool,
     stale_s: Option<u64>,
     lists: usize,
+    assignments: u64,
     rooms: BTreeMap<String, Shown>,
 }
 
@@ -37,7 +38,8 @@ struct FakeStream {
     /// What readers here have not heard of yet (written elsewhere, or not confirmed to us).
     hidden: BTreeMap<String, Option<Shown>>,
     next: Vec<u64>,
-    owned: Vec<bool>,
+    /// Under which assignment a partition is ours.
+    owned: Vec<Option<u64>>,
     app_rooms: Vec<String>,
 }
 
@@ -50,7 +52,7 @@ impl FakeEngine {
                 entities: BTreeMap::new(),
                 hidden: BTreeMap::new(),
                 next: vec![0; partitions],
-                owned: vec![true; partitions],
+                owned: vec![Some(0); partitions],
                 app_rooms: vec!["board".into(), "seller".into()],
             };
             engine.world().streams.insert((*name).into(), stream);
@@ -128,7 +130,14 @@ impl FakeEngine {
     }
 
     pub fn set_owned(&self, stream: &str, partition: u32, owned: bool) {
-        self.world().streams.get_mut(stream).expect("stream").owned[partition as usize] = owned;
+        let mut world = self.world();
+        world.assignments += 1;
+        let assignment = owned.then_some(world.assignments);
+        world.streams.get_mut(stream).expect("stream").owned[partition as usize] = assignment;
+    }
+
+    pub fn is_owned(&self, stream: &str, partition: u32) -> bool {
+        self.world().streams[stream].owned[partition as usize].is_some()
     }
 
     pub fn set_room(&self, room: &str, shown: Shown) {
@@ -266,6 +275,10 @@ impl Engine for FakeEngine {
     }
 
     fn owns(&self, stream: &str, partition: u32) -> bool {
+        self.is_owned(stream, partition)
+    }
+
+    fn assignment(&self, stream: &str, partition: u32) -> Option<u64> {
         self.world().streams[stream].owned[partition as usize]
     }
 

@@ -1,6 +1,7 @@
 //! Live rooms and clients: the hub step by step, and real clients over real sockets.
 
 mod calls;
+mod elsewhere;
 mod fake;
 mod model;
 mod resume;

@@ -53,6 +53,11 @@ enum Op {
     Tick,
     Beat,
     Gap,
+    /// A partition goes to another instance, or comes back.
+    Own {
+        partition: u8,
+        owned: bool,
+    },
 }
 
 const KEYS: u8 = 12;
@@ -78,6 +83,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Tick),
         1 => Just(Op::Beat),
         1 => Just(Op::Gap),
+        1 => (0..3u8, any::<bool>()).prop_map(|(partition, owned)| Op::Own { partition, owned }),
     ]
 }
 
@@ -122,7 +128,10 @@ impl Run {
                 *value += 1;
                 let text = format!("{{\"n\":{value}}}");
                 let news = stage.engine.write("kv", &key_of(*key), (!remove).then_some(text.as_str()));
-                shards[usize::from(*key) % 3].push(news);
+                // What another instance stores is told there.
+                if stage.engine.is_owned("kv", news.partition) {
+                    shards[usize::from(*key) % 3].push(news);
+                }
             }
             Op::Announce { shard, many } => {
                 let shard = &mut shards[usize::from(*shard)];
@@ -146,6 +155,7 @@ impl Run {
             Op::EndRead { at } => stage.end_read(usize::from(*at) % 2),
             Op::Tick => stage.tick(5),
             Op::Beat => stage.beat(1_000),
+            Op::Own { partition, owned } => stage.engine.set_owned("kv", u32::from(*partition), *owned),
             Op::Gap => {
                 shards.iter_mut().for_each(Vec::clear);
                 let mut taken = stage.news_box.take();
@@ -179,6 +189,15 @@ proptest! {
 
     #[test]
     fn whatever_is_interleaved_viewers_end_at_the_store(ops in prop::collection::vec(op(), 1..160)) {
+        let mut run = Run::new(false);
+        for op in ops.iter().filter(|op| !matches!(op, Op::Gap | Op::Own { .. })) {
+            run.carry_out(op);
+        }
+        run.end();
+    }
+
+    #[test]
+    fn nor_do_partitions_that_are_consumed_elsewhere(ops in prop::collection::vec(op(), 1..160)) {
         let mut run = Run::new(false);
         for op in ops.iter().filter(|op| !matches!(op, Op::Gap)) {
             run.carry_out(op);

@@ -325,17 +325,21 @@ impl Stage {
         }
     }
 
-    /// Lets everything come to rest: reads, ticks and beats, with every page that viewers still want.
+    /// Lets everything come to rest: reads, ticks and beats, with every page that viewers still want. At rest is who heard
+    /// nothing while every beat came round.
     pub fn settle(&mut self, viewers: &mut [Viewer]) {
-        for _ in 0..400 {
+        let mut calm = 0;
+        for _ in 0..2_000 {
             self.run_reads();
             self.tick(20);
             self.beat(1_000);
-            let mut calm = self.begin_reads() == 0;
+            self.run_reads();
+            let mut quiet = true;
             for viewer in viewers.iter_mut() {
-                calm &= viewer.catch_up(self);
+                quiet &= viewer.catch_up(self);
             }
-            if calm && self.hub.next_tick().is_none() {
+            calm = if quiet { calm + 1 } else { 0 };
+            if calm > 15 {
                 return;
             }
         }
