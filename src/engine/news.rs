@@ -4,10 +4,10 @@
 //! gapped, and the broadcaster then reads its open rooms from the view or the store.
 //! Not here: rooms, clients, history.
 
-use super::api::StreamName;
+use super::{api::StreamName, rooms::interest::Interest};
 use crate::{document::Shown, record::Key};
 use rustc_hash::FxHashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// One change that the store has confirmed.
@@ -43,6 +43,8 @@ pub struct Taken {
 
 #[derive(Debug)]
 pub struct NewsBox {
+    /// Which keys somebody hears of; news of others need not be made.
+    pub interest: Arc<Interest>,
     keys_max: usize,
     inner: Mutex<Inner>,
     wake: Notify,
@@ -57,7 +59,7 @@ struct Inner {
 
 impl NewsBox {
     pub fn new(keys_max: usize) -> Self {
-        NewsBox { keys_max, inner: Mutex::default(), wake: Notify::new() }
+        NewsBox { interest: Arc::default(), keys_max, inner: Mutex::default(), wake: Notify::new() }
     }
 
     /// Lays news into the box: the newest of a key replaces what waits of it.

@@ -195,7 +195,7 @@ fn stick(stream: &Stream, writer: &WriterProgress, topic: &str, error: &LogError
 pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     count(stream, &confirmed, records_were);
     let now_ms = clock::now_ms();
-    let mut news = Vec::with_capacity(confirmed.changes.len());
+    let mut news = Vec::new();
     for (at, change) in confirmed.changes.iter().enumerate() {
         if change.covers > 0 {
             let ms = (now_ms - change.document.updated_ms).max(0) as f64;
@@ -205,7 +205,10 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
             }
             changed(stream, change);
         }
-        if stream.view.take_in(&change.document) {
+        // First the view, then the question: who opens a room in between reads the change there.
+        if stream.view.take_in(&change.document)
+            && stream.shared.news.interest.wants(stream.name(), &change.document.key)
+        {
             news.extend(news_of(stream, change));
         }
         stream.watchers.changed(&change.document.key);

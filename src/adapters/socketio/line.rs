@@ -9,7 +9,7 @@ use crate::http::counted::Counter;
 use dashmap::DashMap;
 use socketioxide::socket::Sid;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
     atomic::{AtomicBool, Ordering},
 };
 use tokio::sync::Notify;
@@ -67,6 +67,10 @@ impl Line {
     /// The session is on a websocket whose connection nobody counts.
     pub fn on_uncounted_websocket(&self) {
         self.state().uncounted = true;
+    }
+
+    pub fn is_on_websocket(&self) -> bool {
+        self.state().socket.is_some()
     }
 
     pub fn is_uncounted(&self) -> bool {
@@ -133,11 +137,37 @@ impl Line {
 #[derive(Debug, Default, Clone)]
 pub struct Lines {
     by_sid: Arc<DashMap<Sid, Arc<Line>>>,
+    /// Websockets of sessions that have no line yet: a client may upgrade before it joins the namespace.
+    early: Arc<DashMap<Sid, Weak<Counter>>>,
 }
 
+/// So many early websockets are kept before those that are gone are swept out.
+const EARLY_SWEEP: usize = 1024;
+
 impl Lines {
+    /// The line of a session that joins, on the websocket it has upgraded to, if any.
     pub fn add(&self, sid: Sid) -> Arc<Line> {
-        self.by_sid.entry(sid).or_default().clone()
+        let line = self.by_sid.entry(sid).or_default().clone();
+        self.settle_early(sid, &line);
+        line
+    }
+
+    /// The session is about to be on this websocket, whether it has a line already or not.
+    pub fn upgrade(&self, sid: Sid, counter: &Arc<Counter>) {
+        if self.early.len() >= EARLY_SWEEP {
+            self.early.retain(|_, counter| counter.strong_count() > 0);
+        }
+        // Laid down before the line is looked for, as `add` makes the line before it looks here: one of both finds it.
+        self.early.insert(sid, Arc::downgrade(counter));
+        if let Some(line) = self.get(sid) {
+            self.settle_early(sid, &line);
+        }
+    }
+
+    fn settle_early(&self, sid: Sid, line: &Line) {
+        if let Some(counter) = self.early.remove(&sid).and_then(|(_, counter)| counter.upgrade()) {
+            line.on_websocket(&counter);
+        }
     }
 
     pub fn get(&self, sid: Sid) -> Option<Arc<Line>> {
@@ -195,6 +225,28 @@ mod tests {
         line.poll_answered(40);
         line.on_websocket(&Arc::default());
         assert_eq!(line.unsent_bytes(), 60);
+    }
+
+    #[test]
+    fn a_session_that_upgrades_before_it_joins_is_counted_on_its_websocket() {
+        let (lines, sid, socket) = (Lines::default(), Sid::default(), Arc::<Counter>::default());
+        lines.upgrade(sid, &socket);
+        assert!(lines.add(sid).is_on_websocket());
+        assert!(lines.early.is_empty(), "nothing is left behind");
+        let (lines, other) = (Lines::default(), Arc::<Counter>::default());
+        let line = lines.add(sid);
+        assert!(!line.is_on_websocket());
+        lines.upgrade(sid, &other);
+        assert!(line.is_on_websocket() && lines.early.is_empty());
+    }
+
+    #[test]
+    fn websockets_that_never_join_do_not_add_up() {
+        let lines = Lines::default();
+        for _ in 0..3 * EARLY_SWEEP {
+            lines.upgrade(Sid::new(), &Arc::default());
+        }
+        assert!(lines.early.len() <= EARLY_SWEEP);
     }
 
     #[tokio::test]

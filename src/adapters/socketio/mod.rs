@@ -93,7 +93,8 @@ impl Gate {
     /// Takes a client in. This runs before the client hears that it is connected.
     fn admit(&self, socket: &SocketRef) -> Result<(), Closed> {
         let line = self.lines.add(socket.id);
-        if socket.transport_type() == TransportType::Websocket {
+        // Of a session that has upgraded, the first request says nothing: it was a poll.
+        if socket.transport_type() == TransportType::Websocket && !line.is_on_websocket() {
             on_websocket(&line, socket.req_parts().extensions.get());
         }
         let listener = Arc::new(SocketListener::new(socket.clone(), line.clone()));
@@ -129,19 +130,26 @@ async fn watch(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     }
     let query = request.uri().query().unwrap_or_default();
     let part = |name| query.split('&').find_map(|part| part.strip_prefix(name));
-    let line = part("sid=").and_then(|sid| sid.parse::<Sid>().ok()).and_then(|sid| gate.lines.get(sid));
-    let Some(line) = line else { return next.run(request).await };
-    if line.is_ended() {
+    let Some(sid) = part("sid=").and_then(|sid| sid.parse::<Sid>().ok()) else {
+        return next.run(request).await;
+    };
+    let line = gate.lines.get(sid);
+    if line.as_ref().is_some_and(|line| line.is_ended()) {
         return unknown_session();
     }
     let counter = request.extensions().get::<Arc<Counter>>().cloned();
     if part("transport=") == Some("websocket") {
         let answer = next.run(request).await;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            on_websocket(&line, counter.as_ref());
+            match (&counter, &line) {
+                (Some(counter), _) => gate.lines.upgrade(sid, counter),
+                (None, Some(line)) => line.on_uncounted_websocket(),
+                (None, None) => {}
+            }
         }
         return answer;
     }
+    let Some(line) = line else { return next.run(request).await };
     if request.method() != axum::http::Method::GET {
         return next.run(request).await;
     }

@@ -17,7 +17,7 @@ use crate::{
         clients::{Bounds, Client},
         live::{Call, ClientId, Listener, Order, Refusal, Stats},
         packet::{Changes, Reason},
-        rooms::{Feed, Of, Room, RoomId, Rooms},
+        rooms::{Feed, Of, Room, RoomId, Rooms, interest::Interest},
     },
 };
 use rustc_hash::FxHashMap;
@@ -150,6 +150,11 @@ impl Hub {
             engine,
             settings,
         }
+    }
+
+    /// See `Rooms::tell_interest`.
+    pub fn tell_interest(&mut self, interest: Arc<Interest>) {
+        self.rooms.tell_interest(interest);
     }
 
     /// Carries out an order. `flush` hands over what came of it.

@@ -62,12 +62,11 @@ impl Broadcaster {
         let (orders, received) = mpsc::channel(parts.settings.live.calls_waiting_max);
         let stats = Arc::<Stats>::default();
         let live = Live::new(orders, stats.clone(), parts.settings.live.clients_max);
-        Broadcaster::start_in_arbiter(arbiter, move |_| Broadcaster {
-            hub: Hub::new(parts.engine, parts.settings, stats, clock::instant()),
-            news: parts.news,
-            orders: Some(received),
-            runtime: parts.runtime,
-            ticking: false,
+        Broadcaster::start_in_arbiter(arbiter, move |_| {
+            let mut hub = Hub::new(parts.engine, parts.settings, stats, clock::instant());
+            hub.tell_interest(parts.news.interest.clone());
+            let orders = Some(received);
+            Broadcaster { hub, news: parts.news, orders, runtime: parts.runtime, ticking: false }
         });
         live
     }

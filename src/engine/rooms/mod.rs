@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod change;
 pub mod follow;
+pub mod interest;
 pub mod many;
 pub mod name;
 pub mod one;
@@ -18,6 +19,7 @@ use self::{
     budget::{Budget, Charge, What},
     change::Change,
     follow::Follow,
+    interest::Interest,
     many::Many,
     name::Target,
     one::{Offer, One, PAST_BYTES},
@@ -137,6 +139,7 @@ struct InStream {
 pub struct Rooms {
     rooms: FxHashMap<RoomId, Room>,
     by_stream: FxHashMap<StreamName, InStream>,
+    interest: Arc<Interest>,
     budget: Budget,
     past_max: usize,
     next_id: RoomId,
@@ -150,12 +153,22 @@ impl Rooms {
         Rooms {
             rooms: FxHashMap::default(),
             by_stream: FxHashMap::default(),
+            interest: Arc::default(),
             budget: Budget::new(bytes_max),
             past_max,
             next_id: 0,
             leavings: 0,
             occupied: 0,
         }
+    }
+
+    /// Tells in `interest`, from here on, which rooms are open. To be given before the first one is.
+    pub fn tell_interest(&mut self, interest: Arc<Interest>) {
+        self.interest = interest;
+    }
+
+    pub fn interest(&self) -> Arc<Interest> {
+        self.interest.clone()
     }
 
     pub fn get(&self, id: RoomId) -> Option<&Room> {
@@ -238,6 +251,7 @@ impl Rooms {
             left: None,
             left_bytes: 0,
         };
+        self.interest.opened(&room);
         self.rooms.insert(id, room);
         id
     }
@@ -382,6 +396,7 @@ impl Rooms {
 
     fn close(&mut self, id: RoomId) {
         let Some(mut room) = self.rooms.remove(&id) else { return };
+        self.interest.closed(&room);
         let (charges, bytes) = match &mut room.state {
             State::One(one) => {
                 let gone = one.clear_past();

@@ -98,6 +98,8 @@ pub struct Stock {
     calls: u64,
     /// Said, and not looked at yet.
     kept: Vec<Value>,
+    /// The beginning of every line said.
+    heard: Vec<String>,
 }
 
 impl Stock {
@@ -122,7 +124,7 @@ impl Stock {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node is installed");
         let orders = process.stdin.take().expect("stdin");
         let said = BufReader::new(process.stdout.take().expect("stdout")).lines();
-        Stock { _process: process, orders, said, calls: 0, kept: Vec::new() }
+        Stock { _process: process, orders, said, calls: 0, kept: Vec::new(), heard: Vec::new() }
     }
 
     async fn order(&mut self, order: Value) {
@@ -179,8 +181,16 @@ impl Stock {
 
     async fn next(&mut self) -> Value {
         let line = timeout(PATIENCE, self.said.next_line()).await;
-        let line = line.unwrap_or_else(|_| panic!("the client said nothing more; kept: {:?}", self.kept));
-        serde_json::from_str(&line.expect("stdout").expect("the client goes on")).expect("JSON")
+        let line = line.unwrap_or_else(|_| {
+            panic!(
+                "the client said nothing more; heard {} lines, the last: {:#?}",
+                self.heard.len(),
+                self.heard.iter().rev().take(3).collect::<Vec<_>>()
+            )
+        });
+        let line = line.expect("stdout").expect("the client goes on");
+        self.heard.push(line.chars().take(300).collect());
+        serde_json::from_str(&line).expect("JSON")
     }
 
     /// Waits until changes said that the key is at this version; gives all of them.
