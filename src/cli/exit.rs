@@ -10,6 +10,8 @@ pub enum Exit {
     Clean,
     /// The configuration asks for what is wrong or cannot be had here: a port in use, a folder another process owns.
     Configuration,
+    /// An order was understood and not all of it was done: no such dead letter, or a newer record stands.
+    Partly,
     /// A dependency never came: starting again later may help.
     Unavailable,
     /// Our own fault.
@@ -21,6 +23,7 @@ impl Exit {
         match self {
             Exit::Clean => 0,
             Exit::Configuration => 64,
+            Exit::Partly => 65,
             Exit::Unavailable => 69,
             Exit::Internal => 70,
         }

@@ -4,23 +4,26 @@
 //! Not here: serving (`serve`), and what may be configured (`config`).
 
 mod args;
+mod dlq;
 mod exit;
 
+pub use dlq::Order;
 pub use exit::Exit;
 
 use crate::{
     config::{
         Config,
-        load::{self, Loaded},
+        load::{self, Inputs, Loaded},
         print, redact, summary,
     },
     serve,
 };
-use args::{Arguments, Command, Given, Topics};
+use args::{Arguments, Command, Dlq, Given, Topics};
 use clap::{Parser, error::ErrorKind};
 use std::{
     ffi::OsString,
     io::{self, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
     sync::mpsc,
     thread,
@@ -36,6 +39,7 @@ pub enum Next {
     End(Ended),
     Serve(Box<Config>),
     ApplyTopics(Box<Config>),
+    DeadLetters(Box<Order>),
 }
 
 /// The end of a process.
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Next::End(ended) => ended.print(),
         Next::Serve(config) => end(&config, serve::run((*config).clone()).map(|()| String::new())),
         Next::ApplyTopics(config) => end(&config, serve::apply_topics(&config)),
+        Next::DeadLetters(order) => order.run().print(),
     }
 }
 
@@ -102,15 +107,13 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> 
         Ok(arguments) => arguments,
         Err(error) => return Next::End(usage(&error)),
     };
-    let loaded = |given: Given| {
-        let loaded = load::load(&given.inputs(environment));
-        loaded.map_err(|faults| Ended::fault(Exit::Configuration, &faults.to_string()))
-    };
+    let loaded = |given: Given| load(&given.inputs(environment.clone()));
     let next = match arguments.command {
         Command::Serve(given) => loaded(given).map(|loaded| Next::Serve(Box::new(loaded.config))),
         Command::Topics(Topics::Apply(given)) => {
             loaded(given).map(|loaded| Next::ApplyTopics(Box::new(loaded.config)))
         }
+        Command::Dlq(asked) => order(asked, environment).map(|order| Next::DeadLetters(Box::new(order))),
         Command::CheckConfig(given) => loaded(given).map(|loaded| Next::End(good(&loaded))),
         Command::DefaultConfig { markdown } => {
             let text = if markdown { print::manual() } else { print::default_config() };
@@ -122,6 +125,34 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> 
         }
     };
     next.unwrap_or_else(Next::End)
+}
+
+fn load(inputs: &Inputs) -> Result<Loaded, Ended> {
+    load::load(inputs).map_err(|faults| Ended::fault(Exit::Configuration, &faults.to_string()))
+}
+
+/// Where it is said whom to ask, the configuration is not read: it may be another machine's.
+fn order(asked: Dlq, environment: Vec<(OsString, OsString)>) -> Result<Order, Ended> {
+    let Dlq { admin, json, sources, act } = asked;
+    let admin = match admin {
+        Some(admin) => admin,
+        None => {
+            let listen = load(&sources.inputs(environment))?.config.server.admin_listen;
+            let unknown =
+                "server.admin_listen does not say where a running instance is; say it by --admin URL";
+            admin_url(&listen).ok_or_else(|| Ended::fault(Exit::Configuration, unknown))?
+        }
+    };
+    Ok(Order { admin, json, act })
+}
+
+/// An instance that listens everywhere is asked on this machine.
+fn admin_url(listen: &str) -> Option<String> {
+    let mut at: SocketAddr = listen.parse().ok().filter(|at: &SocketAddr| at.port() != 0)?;
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    Some(format!("http://{at}"))
 }
 
 fn good(loaded: &Loaded) -> Ended {

@@ -62,7 +62,7 @@ fn faults(text: &str) -> Ended {
 fn without_arguments_it_helps_and_says_that_this_was_no_use() {
     let ended = Shell::new().ends(&[]);
     assert_eq!((ended.exit.code(), ended.stdout.as_str()), (64, ""));
-    for word in ["serve", "check-config", "default-config", "topics", "version", "Exit codes"] {
+    for word in ["serve", "check-config", "default-config", "topics", "dlq", "version", "Exit codes"] {
         assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
     }
 }
@@ -365,5 +365,68 @@ fn the_example_files_are_good() {
     for file in files {
         let ended = shell.ends(&["check-config", "--config", &file.display().to_string()]);
         assert_eq!((ended.exit, ended.stderr.as_str()), (Exit::Clean, ""), "{file:?}: {}", ended.stderr);
+    }
+}
+
+fn asks(shell: &Shell, arguments: &[&str]) -> cli::Order {
+    match shell.run(arguments) {
+        Next::DeadLetters(order) => *order,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_instance_to_ask_is_the_one_that_is_configured() {
+    let mut shell = Shell::new();
+    assert_eq!(asks(&shell, &["dlq", "list"]).admin, "http://127.0.0.1:9090");
+    shell.variable("STATECAST_SERVER__ADMIN_LISTEN", "0.0.0.0:9191");
+    assert_eq!(asks(&shell, &["dlq", "list"]).admin, "http://127.0.0.1:9191");
+    let set = ["dlq", "list", "kv", "--set", "server.admin_listen=[::]:9292"];
+    assert_eq!(asks(&shell, &set).admin, "http://[::1]:9292");
+    let nowhere = ["dlq", "list", "--set", "server.admin_listen=127.0.0.1:0"];
+    let why =
+        "statecast: server.admin_listen does not say where a running instance is; say it by --admin URL\n";
+    assert_eq!(shell.ends(&nowhere), faults(why));
+    // Who says whom to ask needs no configuration that is good here.
+    shell.variable("STATECAST_LOG__KIND", "kafak");
+    let said = ["dlq", "show", "kv", "0.1.7", "--admin", "http://other:1"];
+    assert_eq!(asks(&shell, &said).admin, "http://other:1");
+    assert_eq!(shell.ends(&["dlq", "list"]).exit, Exit::Configuration);
+}
+
+#[test]
+fn an_order_names_letters_or_says_all() {
+    let shell = Shell::new();
+    for arguments in [
+        &["dlq"][..],
+        &["dlq", "show", "kv"],
+        &["dlq", "show", "kv", "7"],
+        &["dlq", "replay", "kv"],
+        &["dlq", "replay", "kv", "0.1.7", "--all"],
+        &["dlq", "discard", "kv", "0.1.7", "--reason", "too_deep"],
+        &["dlq", "list", "kv", "--reason", "because"],
+        &["dlq", "list", "--after", "3"],
+    ] {
+        let ended = shell.ends(arguments);
+        assert_eq!((ended.exit.code(), ended.stdout.as_str()), (64, ""), "{arguments:?}");
+    }
+    asks(&shell, &["dlq", "replay", "kv", "0.1.7", "0.1.8", "--force"]);
+    asks(&shell, &["dlq", "discard", "kv", "--all", "--reason", "too_deep", "--partition", "1"]);
+}
+
+#[test]
+fn an_instance_that_is_away_is_said_with_where_and_exits_69() {
+    // Bound and not listening: nobody else gets this port, and nobody answers at it.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    let at = socket.local_addr().unwrap().as_socket().unwrap();
+    let ended = asks(&Shell::new(), &["dlq", "list", "kv", "--admin", &format!("http://{at}")]).run();
+    let why =
+        format!("statecast: no instance answers at {at}; is it running, and is this its admin listener?\n");
+    assert_eq!((ended.exit.code(), ended.stdout.as_str(), ended.stderr), (69, "", why));
+    for wrong in ["127.0.0.1:9090", "https://host:1", "mailto:me"] {
+        let ended = asks(&Shell::new(), &["dlq", "list", "--admin", wrong]).run();
+        assert!(ended.stderr.contains("--admin must be like http://"), "{wrong}: {}", ended.stderr);
+        assert_eq!(ended.exit.code(), 64, "{wrong}");
     }
 }

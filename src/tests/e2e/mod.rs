@@ -11,6 +11,7 @@ mod configuration;
 mod crash;
 mod ground;
 mod instances;
+mod letters;
 mod load;
 mod node;
 mod pressure;
