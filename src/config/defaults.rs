@@ -101,7 +101,7 @@ impl Default for Engine {
             slice_bytes_max: MIB,
             in_flight_bytes_max: 8 * MIB,
             batch_records_max: 32_768,
-            batch_keys_max: 4_096,
+            batch_keys_max: 1_024,
             batch_bytes_max: 4 * MIB,
             cache_bytes_max: 12 * MIB,
             view_bytes_max: 12 * MIB,

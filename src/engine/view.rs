@@ -66,8 +66,10 @@ pub struct View {
     bytes_max: usize,
 }
 
-/// An entry and its place in the order cost about so much beside key and value.
-const ENTRY_BYTES: usize = 200;
+/// What an entry costs beside the text of key and value: its place in a table that is two thirds full, its place in the
+/// order, and the heads of two shared texts with what an allocator rounds up.
+const ENTRY_BYTES: usize =
+    (size_of::<Entry>() + size_of::<Key>()) * 3 / 2 + 2 * size_of::<Key>() + 2 * (16 + 8);
 
 impl View {
     pub fn new(bytes_max: usize) -> Self {

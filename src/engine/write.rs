@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     app::Emit,
-    clock, metrics,
+    clock,
+    document::Document,
+    metrics,
     ports::{EntityId, LogError, Store, StoreError, StoredRow, Upsert},
     record::{NewRecord, Position},
 };
@@ -30,6 +32,9 @@ use std::{
 const APPENDS_MAX: usize = 64;
 /// How long an append that failed waits before it is made again.
 const APPEND_WAIT: Duration = Duration::from_millis(500);
+/// Changes of one batch whose times are measured, and those of them that the summary of streams shows.
+const TIMED_MAX: usize = 64;
+const SAMPLED_MAX: usize = 4;
 /// The origin of what we append: `STREAM/POSITION`, so that a repeat is known.
 pub const ORIGIN_HEADER: &str = "statecast-origin";
 
@@ -84,7 +89,7 @@ async fn load(fold: &mut dyn ShardFold, stream: &Stream) -> Result<(), String> {
     Ok(())
 }
 
-async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<crate::document::Document>, String> {
+async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<Document>, String> {
     let (name, ids) = (stream.name().clone(), Arc::new(ids));
     let call = move |store: Arc<dyn Store>| {
         let (name, ids) = (name.clone(), ids.clone());
@@ -194,16 +199,11 @@ fn stick(stream: &Stream, writer: &WriterProgress, topic: &str, error: &LogError
 /// Counts, view, outcomes, news: everything that hears of a confirmed batch, in memory and without waiting.
 pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     count(stream, &confirmed, records_were);
-    let now_ms = clock::now_ms();
+    time(stream, &confirmed.changes);
     let mut news = Vec::new();
-    for (at, change) in confirmed.changes.iter().enumerate() {
+    for change in &confirmed.changes {
         if change.covers > 0 {
-            let ms = (now_ms - change.document.updated_ms).max(0) as f64;
-            stream.meters.store_seconds.record(ms / 1000.0);
-            if at < 4 {
-                stream.progress.sample_store_ms(ms);
-            }
-            changed(stream, change);
+            advanced(stream, &change.document);
         }
         // First the view, then the question: who opens a room in between reads the change there.
         if stream.view.take_in(&change.document)
@@ -213,6 +213,9 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
         }
         stream.watchers.changed(&change.document.key);
     }
+    if let Some(change) = confirmed.changes.iter().rfind(|change| change.covers > 0) {
+        *lock(&stream.progress.newest) = Some(newest(&change.document));
+    }
     for (name, waited) in confirmed.outcomes {
         stream.shared.waiters.tell(&name, waited);
     }
@@ -221,21 +224,37 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     }
 }
 
-/// The newest change of a partition, and of the stream.
-fn changed(stream: &Stream, change: &Change) {
-    let document = &change.document;
+/// From the records' times to now, of changes spread evenly over the batch: a system that is behind would spend more on
+/// timing each of thousands than on storing them.
+fn time(stream: &Stream, changes: &[Change]) {
+    let now_ms = clock::now_ms();
+    let every = changes.len().div_ceil(TIMED_MAX).max(1);
+    for (at, change) in changes.iter().step_by(every).filter(|change| change.covers > 0).enumerate() {
+        let ms = (now_ms - change.document.updated_ms).max(0) as f64;
+        stream.meters.store_seconds.record(ms / 1000.0);
+        if at < SAMPLED_MAX {
+            stream.progress.sample_store_ms(ms);
+        }
+    }
+}
+
+/// The furthest change of its partition.
+fn advanced(stream: &Stream, document: &Document) {
     if let Some(progress) = stream.progress.partition(document.position.partition) {
-        let newest = progress.changed.get().is_none_or(|offset| offset < document.position.offset);
-        if newest {
+        let further = progress.changed.get().is_none_or(|offset| offset < document.position.offset);
+        if further {
             progress.changed.set(document.position.offset);
         }
     }
-    *lock(&stream.progress.newest) = Some(Newest {
+}
+
+fn newest(document: &Document) -> Newest {
+    Newest {
         key: document.key.to_string(),
         version: document.version,
         position: document.position.to_string(),
         updated: clock::iso(document.updated_ms),
-    });
+    }
 }
 
 fn news_of(stream: &Stream, change: &Change) -> Option<News> {
