@@ -26,8 +26,45 @@ pub fn iso(ms: i64) -> String {
     format!("{time:.3}")
 }
 
+/// Reads what `iso` writes, and other forms of ISO 8601; without a zone it is UTC. `None`: it is no time.
+pub fn parse(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let with_zone = text.parse::<jiff::Timestamp>().ok();
+    let plain = || {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    };
+    with_zone.or_else(plain).map(|time| time.as_millisecond())
+}
+
+/// Seconds or milliseconds since 1970: seconds up to the year 5138 are fewer than milliseconds from 1973 on.
+pub fn of_number(number: f64) -> Option<i64> {
+    const MILLISECONDS_FROM: f64 = 1e11;
+    let ms = if number.abs() < MILLISECONDS_FROM { number * 1_000.0 } else { number };
+    let known = jiff::Timestamp::from_millisecond(ms as i64).is_ok();
+    (ms.is_finite() && known).then_some(ms as i64)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn times_are_read_as_they_are_commonly_written() {
+        let ms = 1_792_576_800_000;
+        for text in [
+            "2026-10-21T10:00:00.000Z",
+            "2026-10-21T10:00:00Z",
+            "2026-10-21T12:00:00+02:00",
+            "2026-10-21T10:00:00",
+            "2026-10-21 10:00:00",
+        ] {
+            assert_eq!(super::parse(text), Some(ms), "{text}");
+        }
+        assert_eq!(super::parse("2026-10-21"), Some(ms - 10 * 3_600_000));
+        assert_eq!((super::parse("yesterday"), super::parse("")), (None, None));
+        assert_eq!((super::of_number(1_792_576_800.0), super::of_number(1.7925768e12)), (Some(ms), Some(ms)));
+        assert_eq!((super::of_number(f64::NAN), super::of_number(1e300)), (None, None));
+    }
+
     #[test]
     fn times_are_written_with_three_digits_of_a_second() {
         assert_eq!(super::iso(1_792_576_800_000), "2026-10-21T10:00:00.000Z");

@@ -169,7 +169,7 @@ pub struct Upsert {
     pub document: Document,
     /// The version this document was folded from; 0: from nothing.
     pub from_version: u64,
-    /// When a tombstone may be forgotten, in ms since 1970; set with `document.value == None` only.
+    /// When it may be forgotten, in ms since 1970: a tombstone, or a document of a stream with a time to live.
     pub expires_ms: Option<i64>,
 }
 
@@ -277,7 +277,7 @@ pub trait Store: Send + Sync + 'static {
     /// How many documents a stream holds (keys, or partials of keys), removed ones left out; may lag by a moment.
     fn count<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
 
-    /// Tombstones whose time to be forgotten has come, at most `limit`.
+    /// Documents whose time to be forgotten has come, removed or alive, at most `limit`.
     fn expired<'a>(
         &'a self,
         stream: &'a str,

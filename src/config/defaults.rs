@@ -3,8 +3,8 @@
 //! Invariant: `Config::default()` passes `validate`, and serves without any service.
 
 use super::{
-    Embedded, Engine, Kafka, Limits, Live, Log, LogKind, Mongodb, Secret, Server, Store, StoreKind, Stream,
-    Telemetry,
+    Embedded, Engine, Format, Kafka, Limits, Live, Log, LogKind, Mongodb, Projection, Secret, Server, Store,
+    StoreKind, Stream, Telemetry, Window,
 };
 use std::collections::BTreeMap;
 
@@ -176,6 +176,29 @@ impl Default for Telemetry {
 
 impl Default for Stream {
     fn default() -> Self {
-        Stream { enabled: true, topic: String::new(), group: String::new(), partitions: 4, retention_s: 0 }
+        Stream {
+            enabled: true,
+            topic: String::new(),
+            group: String::new(),
+            partitions: 4,
+            retention_s: 0,
+            projection: Projection::Own,
+            format: Format::Json,
+            key: String::new(),
+            group_by: Vec::new(),
+            id: String::new(),
+            time: String::new(),
+            schema: String::new(),
+            recent_max: 100,
+            recent_bytes_max: MIB,
+            window: Window::None,
+            window_s: 3_600,
+            slide_s: 60,
+            windows_max: 2,
+            ttl_s: 0,
+            collection: String::new(),
+            aggregates: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+        }
     }
 }

@@ -7,19 +7,33 @@ use std::{fmt, path::PathBuf};
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A file, with its line from 1; 0 is the file as a whole.
-    File(PathBuf, usize),
+    /// A file as a whole.
+    File(PathBuf),
+    /// A place in a file.
+    Line(Line),
     /// An environment variable, by name.
     Variable(String),
     /// A flag as it was written, without its value.
     Flag(String),
 }
 
+/// A place in a file; line and column (in characters) count from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub path: PathBuf,
+    pub line: usize,
+    pub column: usize,
+    /// The line as it stands there, where it may be shown: none of those that could hold a secret.
+    pub text: Option<String>,
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::File(path, 0) => write!(f, "{}", path.display()),
-            Source::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Source::File(path) => write!(f, "{}", path.display()),
+            Source::Line(Line { path, line, column, .. }) => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
             Source::Variable(name) | Source::Flag(name) => f.write_str(name),
         }
     }
@@ -36,8 +50,16 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            Some(source) => write!(f, "{source}: {}", self.why),
-            None => f.write_str(&self.why),
+            Some(source) => write!(f, "{source}: {}", self.why)?,
+            None => f.write_str(&self.why)?,
+        }
+        match &self.source {
+            Some(Source::Line(Line { line, column, text: Some(text), .. })) => {
+                let margin = format!("    {line} | ");
+                let under = " ".repeat(margin.len() + column - 1);
+                write!(f, "\n{margin}{text}\n{under}^")
+            }
+            _ => Ok(()),
         }
     }
 }

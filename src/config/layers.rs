@@ -4,7 +4,7 @@
 //! Not here: the configuration they make together (`load`).
 
 use super::{
-    fault::{Fault, Source},
+    fault::{Fault, Line, Source},
     setting::{self, Setting, Shape},
     value,
 };
@@ -20,6 +20,10 @@ use toml::{
 
 /// A configuration is a page or two; more is a mistake in the file's name.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The section whose lines may be shown.
+const STREAMS: &str = "streams";
+/// So much of a line is shown.
+const LINE_CHARS_MAX: usize = 120;
 /// What the variables of the environment begin with.
 pub const VARIABLE_PREFIX: &str = "STATECAST_";
 
@@ -50,11 +54,27 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn line(&self, at: usize) -> Source {
-        let before = self.text.as_bytes().get(..at).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Source::File(self.path.into(), line)
+    /// Where the byte `at` is. Only lines about streams are shown: others may hold a secret, or one in the wrong place.
+    fn line(&self, at: usize, section: Option<&str>) -> Source {
+        let before = self.text.get(..at).unwrap_or_default();
+        let begin = before.rfind('\n').map_or(0, |end| end + 1);
+        let text = self.text.get(begin..).and_then(|rest| rest.lines().next());
+        Source::Line(Line {
+            path: self.path.into(),
+            line: before.matches('\n').count() + 1,
+            column: before.get(begin..).unwrap_or_default().chars().count() + 1,
+            text: text.filter(|_| section == Some(STREAMS)).map(|text| clipped(&text.replace('\t', " "))),
+        })
     }
+}
+
+/// A line as it is shown: a long one has no use beyond its beginning.
+fn clipped(text: &str) -> String {
+    let mut shown: String = text.chars().take(LINE_CHARS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 impl Layers {
@@ -64,7 +84,7 @@ impl Layers {
             Ok(text) => text,
             Err(why) => {
                 self.incomplete = true;
-                return self.fault(Source::File(path.into(), 0), why);
+                return self.fault(Source::File(path.into()), why);
             }
         };
         let place = Place { path, text: &text };
@@ -72,7 +92,7 @@ impl Layers {
         for error in &errors {
             self.incomplete = true;
             let at = error.span().map_or(0, |span| span.start);
-            self.fault(place.line(at), format!("this is not TOML: {}", error.message()));
+            self.fault(place.line(at, None), format!("this is not TOML: {}", error.message()));
         }
         self.table(&place, setting::root(), &[], table.get_ref());
     }
@@ -82,7 +102,8 @@ impl Layers {
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let name = key.get_ref();
-            let source = place.line(key.span().start);
+            let section_name = parents.first().map_or(name.as_ref(), String::as_str);
+            let source = place.line(key.span().start, Some(section_name));
             let Some(setting) = section.get(name) else {
                 self.unknown(source, section, parents, name);
                 continue;
@@ -115,7 +136,8 @@ impl Layers {
             }
             let taken = value::as_text(value.get_ref()).map(|text| Value::String(text.into_owned()));
             let taken = taken.ok_or_else(|| "must be text".to_owned());
-            self.take(place.line(key.span().start), [path, &[name]].concat(), taken);
+            let source = place.line(key.span().start, path.first().map(String::as_str));
+            self.take(source, [path, &[name]].concat(), taken);
         }
     }
 

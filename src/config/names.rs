@@ -42,6 +42,15 @@ pub fn group(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether a stream's state may be kept in a collection of this name; `Err` ends a sentence that begins with it.
+pub fn collection(name: &str) -> Result<(), &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+        return Err("must be 1 to 100 letters, digits, '_' and '-'");
+    }
+    if RESERVED.contains(&name) { Err("is taken by Statecast itself") } else { Ok(()) }
+}
+
 /// Whether MongoDB takes a database of this name.
 pub fn database(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 63 || name.contains(|c: char| "/\\. \"$*<>:|?\0".contains(c)) {

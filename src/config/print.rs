@@ -24,7 +24,8 @@ enum Line {
 /// Every default, in the order of the structs; streams, which are the user's, by one example.
 fn lines(example: &str) -> Result<Vec<Line>, toml::ser::Error> {
     let config = toml::to_string(&Config::default())?.replace("\n[streams]", "");
-    let text = format!("{config}\n[streams.{example}]\n{}", toml::to_string(&Stream::default())?);
+    let stream = toml::to_string(&Stream::default())?.replace("\n[", &format!("\n[streams.{example}."));
+    let text = format!("{config}\n[streams.{example}]\n{stream}");
     let mut section = "";
     let mut lines = Vec::new();
     for line in text.lines() {

@@ -15,6 +15,10 @@ pub struct Wanted {
     pub partitions: u32,
     /// `None`: for ever.
     pub retention: Option<Duration>,
+    /// Where its state is kept.
+    pub collection: String,
+    /// `None`: for ever.
+    pub ttl: Option<Duration>,
 }
 
 /// Every enabled stream, in the order of names.
@@ -33,6 +37,8 @@ fn wanted(config: &Config, name: String, stream: Stream) -> Wanted {
         group: or(stream.group, format!("{}-{name}", config.kafka.group_prefix)),
         partitions: stream.partitions,
         retention: (stream.retention_s > 0).then(|| Duration::from_secs(stream.retention_s)),
+        collection: or(stream.collection, name.clone()),
+        ttl: (stream.ttl_s > 0).then(|| Duration::from_secs(stream.ttl_s)),
         name,
     }
 }
@@ -66,6 +72,8 @@ mod tests {
             group: "statecast-kv".into(),
             partitions: 4,
             retention: None,
+            collection: "kv".into(),
+            ttl: None,
         };
         assert_eq!(enabled(&config), [kv]);
         let spec = |name: &str, partitions| TopicSpec {

@@ -4,7 +4,7 @@
 //! Not here: how any of it is done (`handle`).
 
 use crate::{
-    app::{Reason, RefusedKind},
+    app::{Poison, Reason, RefusedKind},
     document::{Positions, Shown},
     record::{Key, NewRecord, Position},
 };
@@ -21,6 +21,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// `None`: no such stream.
     fn stream(&self, name: &str) -> Option<StreamInfo>;
+
+    /// Whether the stream's app could read this record: what it would call poison needs not be appended.
+    fn check(&self, _stream: &str, _record: &NewRecord) -> Result<(), Poison> {
+        Ok(())
+    }
 
     /// Appends a record to the stream's topic; the position is where the log has it.
     fn append<'a>(

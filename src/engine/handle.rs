@@ -14,10 +14,11 @@ use super::{
     stream::Stream,
 };
 use crate::{
+    app::Poison,
     clock,
     document::{Document, Positions, Shown},
     ports::{EntityId, LogError, Scan, StoreError},
-    record::{Key, NewRecord, Position},
+    record::{Key, NewRecord, Position, Slice},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
@@ -147,7 +148,7 @@ async fn load(stream: &Stream, key: &str) -> Result<Option<Document>, ReadError>
 
 /// The documents of a key as the store has them; what is ours is kept in the view.
 async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError> {
-    let (store, name, key) = (stream.shared.readers.clone(), stream.name().clone(), Key::from(key));
+    let (store, name, key) = (stream.shared.readers.clone(), stream.collection().clone(), Key::from(key));
     let by_partition = stream.spec.by_partition;
     let wanted = key.clone();
     let call = async move {
@@ -171,7 +172,7 @@ fn unreadable(error: StoreError) -> ReadError {
 }
 
 async fn scan(stream: &Stream, scan: Scan) -> Result<Vec<Document>, ReadError> {
-    let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
+    let (store, name) = (stream.shared.readers.clone(), stream.collection().clone());
     stream.try_store(async move { store.scan(&name, scan).await }.boxed()).await.map_err(unreadable)
 }
 
@@ -229,6 +230,15 @@ impl Engine for Handle {
         self.find(name).map(|stream| status::info(stream))
     }
 
+    fn check(&self, stream: &str, record: &NewRecord) -> Result<(), Poison> {
+        let (Some(stream), Some(value)) = (self.find(stream), &record.value) else { return Ok(()) };
+        let mut one = Slice::new(0, 0);
+        let headers = record.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        let time_ms = record.time_ms.unwrap_or_else(clock::now_ms);
+        one.push(0, time_ms, record.key.as_deref(), Some(value), headers);
+        one.get(0).map_or(Ok(()), |record| (stream.spec.check)(&record))
+    }
+
     fn append<'a>(
         &'a self,
         stream: &'a str,
@@ -279,7 +289,7 @@ impl Engine for Handle {
             }
             let ids: Vec<EntityId> =
                 keys.iter().map(|key| EntityId { key: key.clone(), partial: None }).collect();
-            let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
+            let (store, name) = (stream.shared.readers.clone(), stream.collection().clone());
             let call = async move { store.load(&name, &ids).await };
             let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
             for document in &documents {

@@ -1,7 +1,7 @@
-//! The beat that looks at what nobody reports: ends of the log, keys held, whether the log answers, tombstones due.
+//! The beat that looks at what nobody reports: ends of the log, keys held, whether the log answers, what is to be forgotten.
 //!
-//! Invariant: only reads, tells the supervisor of a topic made anew, and forgets expired tombstones of partitions owned
-//! here, guarded by their position.
+//! Invariant: only reads, tells the supervisor of a topic made anew, and forgets what is expired (tombstones, keys of
+//! streams with a time to live) of partitions owned here, guarded by its position.
 //! Not here: acting on what is seen (`supervisor`).
 
 use super::{
@@ -27,8 +27,9 @@ use std::{
 };
 
 const BEAT: Duration = Duration::from_secs(2);
-/// Tombstones forgotten at most in one beat of one stream.
+/// Keys forgotten at once, and how often in one beat of one stream.
 const FORGET_MAX: usize = 1_000;
+const FORGET_ROUNDS_MAX: usize = 20;
 /// A call that looks at the log is given up after so long.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
@@ -85,8 +86,15 @@ async fn look(stream: &Arc<Stream>) {
         metrics::MAILBOX_SLICES.set(&labels, f64::from(writer.queued.load(Ordering::Relaxed)));
     }
     count_keys(stream).await;
-    if let Err(error) = forget(stream).await {
-        tracing::debug!(stream = %stream.name(), %error, "tombstones are forgotten later");
+    for _ in 0..FORGET_ROUNDS_MAX {
+        match forget(stream).await {
+            Ok(FORGET_MAX) => {}
+            Ok(_) => break,
+            Err(error) => {
+                tracing::debug!(stream = %stream.name(), %error, "keys are forgotten later");
+                break;
+            }
+        }
     }
 }
 
@@ -106,16 +114,16 @@ pub fn withdraw(stream: &Stream, partition: u32) {
 }
 
 async fn count_keys(stream: &Arc<Stream>) {
-    let (store, name) = (stream.shared.readers.clone(), stream.name().clone());
+    let (store, name) = (stream.shared.readers.clone(), stream.collection().clone());
     let counted = stream.try_store(async move { store.count(&name).await }.boxed()).await;
     if let Ok(keys) = counted {
         stream.progress.keys.store(keys, Ordering::Relaxed);
     }
 }
 
-/// Forgets expired tombstones whose partition is ours (semantics 6).
-async fn forget(stream: &Arc<Stream>) -> Result<(), StoreError> {
-    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+/// Forgets tombstones and keys whose time is over, where their partition is ours (semantics 6). Returns how many.
+async fn forget(stream: &Arc<Stream>) -> Result<usize, StoreError> {
+    let (store, name) = (stream.shared.store.clone(), stream.collection().clone());
     let now = clock::now_ms();
     let expired = async move { store.expired(&name, now, FORGET_MAX).await };
     let due: Vec<Document> = stream
@@ -125,17 +133,17 @@ async fn forget(stream: &Arc<Stream>) -> Result<(), StoreError> {
         .filter(|document| stream.progress.owned.has(document.position.partition))
         .collect();
     if due.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let ids: Vec<(EntityId, Position)> =
         due.iter().map(|d| (EntityId { key: d.key.clone(), partial: d.partial }, d.position)).collect();
-    let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+    let (store, name) = (stream.shared.store.clone(), stream.collection().clone());
     stream.try_store(async move { store.forget(&name, ids).await }.boxed()).await?;
     for document in &due {
         stream.view.forget(&document.key);
     }
     stream.shared.news.offer(due.iter().filter_map(|document| forgotten(stream, document)));
-    Ok(())
+    Ok(due.len())
 }
 
 fn forgotten(stream: &Stream, document: &Document) -> Option<News> {

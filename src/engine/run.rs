@@ -49,7 +49,7 @@ pub async fn start(
     let streams_max = specs.len().max(1);
     let Ports { log, store, readers } = ports;
     for spec in &specs {
-        store.prepare(&spec.name, &spec.rows).await.map_err(std::io::Error::other)?;
+        store.prepare(&spec.collection, &spec.rows).await.map_err(std::io::Error::other)?;
     }
     let shared = Shared {
         log,

@@ -12,10 +12,12 @@ use super::{
     waiters::{Waiters, Watchers},
 };
 use crate::{
+    app::Poison,
     clock, config,
     document::{Document, Shown},
     metrics,
     ports::{Log, Store, StoreError, TopicSpec},
+    record::Record,
 };
 use futures_util::future::BoxFuture;
 use std::{future::Future, sync::Arc};
@@ -24,6 +26,10 @@ use tokio::sync::Semaphore;
 /// A stream as it is registered: everything the engine has to know of an app, without its types.
 pub struct StreamSpec {
     pub name: StreamName,
+    /// Where the store keeps its state.
+    pub collection: StreamName,
+    /// How long after its last record a key is forgotten; `None`: never.
+    pub ttl_ms: Option<i64>,
     pub kind: Kind,
     /// The system it belongs to (`kv`, `agents`); `None`: declared by configuration.
     pub app: Option<String>,
@@ -40,6 +46,9 @@ pub struct StreamSpec {
     /// What is shown of partials at a moment; only for streams split by partition.
     #[allow(clippy::type_complexity)]
     pub merge: Option<Box<dyn Fn(&[Document], i64) -> Option<Shown> + Send + Sync>>,
+    /// Whether the app can read a record that has a value; pure, so that a door may ask before it appends.
+    #[allow(clippy::type_complexity)]
+    pub check: Box<dyn Fn(&Record<'_>) -> Result<(), Poison> + Send + Sync>,
     /// Makes a writer's fold.
     pub fold: Box<dyn Fn(FoldSettings) -> Box<dyn ShardFold> + Send + Sync>,
 }
@@ -130,6 +139,11 @@ impl Stream {
         &self.spec.name
     }
 
+    /// What the store calls it.
+    pub fn collection(&self) -> &StreamName {
+        &self.spec.collection
+    }
+
     pub fn labels(&self) -> [(&'static str, String); 1] {
         [("stream", self.spec.name.to_string())]
     }
@@ -146,6 +160,7 @@ impl Stream {
             depth_max: settings.depth_max,
             cache_bytes_max,
             tombstone_keep_ms: (settings.tombstone_keep_s * 1000) as i64,
+            ttl_ms: self.spec.ttl_ms,
         }
     }
 

@@ -79,7 +79,7 @@ async fn load(fold: &mut dyn ShardFold, stream: &Stream) -> Result<(), String> {
     }
     let row_ids = fold.row_ids();
     if let Some(rows) = stream.spec.rows.first().filter(|_| !row_ids.is_empty()).cloned() {
-        let (name, row_ids) = (stream.name().clone(), Arc::new(row_ids));
+        let (name, row_ids) = (stream.collection().clone(), Arc::new(row_ids));
         let call = move |store: Arc<dyn Store>| {
             let (name, rows, row_ids) = (name.clone(), rows.clone(), row_ids.clone());
             async move { store.row_firsts(&name, &rows, &row_ids).await }.boxed()
@@ -90,7 +90,7 @@ async fn load(fold: &mut dyn ShardFold, stream: &Stream) -> Result<(), String> {
 }
 
 async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<Document>, String> {
-    let (name, ids) = (stream.name().clone(), Arc::new(ids));
+    let (name, ids) = (stream.collection().clone(), Arc::new(ids));
     let call = move |store: Arc<dyn Store>| {
         let (name, ids) = (name.clone(), ids.clone());
         async move { store.load(&name, &ids).await }.boxed()
@@ -99,7 +99,7 @@ async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<Document>, 
 }
 
 async fn upsert(stream: &Stream, upserts: Vec<Upsert>) -> Result<usize, String> {
-    let (name, upserts) = (stream.name().clone(), Arc::new(upserts));
+    let (name, upserts) = (stream.collection().clone(), Arc::new(upserts));
     let call = move |store: Arc<dyn Store>| {
         let (name, upserts) = (name.clone(), upserts.clone());
         async move { store.write(&name, upserts.to_vec()).await }.boxed()
@@ -156,7 +156,7 @@ fn by_topic(emits: Vec<(Emit, Position)>, stream: &Stream) -> BTreeMap<String, V
 }
 
 async fn insert_rows(stream: &Stream, name: &'static str, rows: Vec<StoredRow>) -> Result<(), String> {
-    let (stream_name, rows) = (stream.name().clone(), Arc::new(rows));
+    let (stream_name, rows) = (stream.collection().clone(), Arc::new(rows));
     let call = move |store: Arc<dyn Store>| {
         let (stream_name, rows) = (stream_name.clone(), rows.clone());
         async move { store.insert_rows(&stream_name, name, rows.to_vec()).await }.boxed()

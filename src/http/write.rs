@@ -127,6 +127,8 @@ impl Asked {
     ) -> Result<Response, Problem> {
         let wait = self.wait;
         let record = self.record(key, value);
+        // The stream's own check, such as a schema: what it refuses would be a dead letter later.
+        context.engine.check(&info.name, &record).map_err(|poison| Problem::of_value("value", &poison))?;
         if !wait {
             let position = context.engine.append(&info.name, record).await?;
             return Ok(accepted(context, &info.name, key, position));

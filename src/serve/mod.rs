@@ -11,8 +11,10 @@ pub use listeners::Listeners;
 pub use start::{log, ports, topics};
 
 use crate::{
+    apps,
     cli::Exit,
     config::{Config, streams},
+    engine::stream::StreamSpec,
     ports::{Ports, TopicSpec},
     telemetry,
 };
@@ -43,6 +45,11 @@ impl Fault {
 
 /// Serves until told to stop. Opens, in this order: logging, ports, log and store, topics, engine.
 pub fn run(config: Config) -> Result<(), Fault> {
+    run_with(config, apps::register)
+}
+
+/// As `run`, with the streams that `register` makes of the configuration: a program with streams of its own.
+pub fn run_with(config: Config, register: fn(&Config) -> Vec<StreamSpec>) -> Result<(), Fault> {
     let logging = start_logging(&config)?;
     let listeners = Listeners::open(&config.server)?;
     // Who reads our output may be gone; that is no reason not to serve.
@@ -52,7 +59,8 @@ pub fn run(config: Config) -> Result<(), Fault> {
         let asked = asked_to_stop()?;
         // A stop during the start finds nothing to drain.
         let Some(ports) = asked.run_until_cancelled(dependencies(&config)).await else { return Ok(()) };
-        process::run(config, listeners, ports?, &logging, asked).await
+        let specs = register(&config);
+        process::run(config, specs, listeners, ports?, &logging, asked).await
     });
     // A call that never returns is not waited for.
     runtime.shutdown_timeout(LAST_CALLS);

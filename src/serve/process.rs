@@ -7,7 +7,6 @@
 use super::{Fault, Listeners};
 use crate::{
     adapters::socketio,
-    apps,
     cli::Exit,
     config::Config,
     engine::{
@@ -15,6 +14,7 @@ use crate::{
         broadcaster::{Broadcaster, Parts, hub::Settings},
         live::Live,
         run::{self, Running},
+        stream::StreamSpec,
     },
     http::{self, Context, counted, ops, serve::Accept, stream},
     metrics,
@@ -38,6 +38,7 @@ const LOOK_READY_EVERY: Duration = Duration::from_millis(20);
 /// Runs the engine behind the open listeners until a signal or a fault.
 pub async fn run(
     config: Config,
+    specs: Vec<StreamSpec>,
     listeners: Listeners,
     ports: Ports,
     logging: &telemetry::Logging,
@@ -47,9 +48,7 @@ pub async fn run(
     let internal = |error: &dyn std::fmt::Display| Fault::new(Exit::Internal, error.to_string());
     let recorder = metrics::install().map_err(|error| internal(&error))?;
     let instance = uuid::Uuid::new_v4().simple().to_string();
-    let mut running = run::start(&config, ports, apps::register(&config), instance)
-        .await
-        .map_err(|error| internal(&error))?;
+    let mut running = run::start(&config, ports, specs, instance).await.map_err(|error| internal(&error))?;
     let stop = CancellationToken::new();
     let live = broadcaster(&config, &running)?;
     let outside = stream::routes(live.clone(), &config).merge(socketio::routes(live.clone(), &config));

@@ -1,5 +1,7 @@
 //! The command line, through the function that `main` calls: what it says, where, and with which exit.
 
+mod declarations;
+
 use crate::{
     cli::{self, Ended, Exit, Next},
     config::{Config, LogKind, StoreKind},
@@ -213,12 +215,12 @@ in_flight_bytes_max = 13_000_000
         faults(
             "\
 statecast: the configuration has 14 faults:
-  bad.toml:2: kafka.brokerz is not a setting; did you mean kafka.brokers?
-  bad.toml:3: kafka.create_topics must be true or false, not text
-  bad.toml:4: kafka.sasl_password must be text, not a number
-  bad.toml:6: kafak is not a setting; did you mean kafka?
-  bad.toml:10: log.kind must be one of embedded, kafka, memory, not \"kafak\"; did you mean kafka?
-  bad.toml:13: engine.shards must be a whole number of 0 or more
+  bad.toml:2:1: kafka.brokerz is not a setting; did you mean kafka.brokers?
+  bad.toml:3:1: kafka.create_topics must be true or false, not text
+  bad.toml:4:1: kafka.sasl_password must be text, not a number
+  bad.toml:6:2: kafak is not a setting; did you mean kafka?
+  bad.toml:10:1: log.kind must be one of embedded, kafka, memory, not \"kafak\"; did you mean kafka?
+  bad.toml:13:1: engine.shards must be a whole number of 0 or more
   STATECAST_ENGINE__THREADS: engine.threads must be a whole number of 0 or more
   STATECAST_KAFKA_BROKERS: this has no effect; did you mean STATECAST_KAFKA__BROKERS, with two underscores?
   STATECAST_MONGODB__POOL_MAX: mongodb.pool_max must be a whole number from 0 to 4294967295
@@ -226,7 +228,7 @@ statecast: the configuration has 14 faults:
   --set uri: uri is not a setting; did you mean mongodb.uri?
   --set: this needs SECTION.FIELD=VALUE
   --listen: server.listen must be IP:PORT, like 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080
-  bad.toml:14: engine.batch_bytes_max (13000000) must be at most what one command of the store takes (12000000): a batch goes in one command
+  bad.toml:14:1: engine.batch_bytes_max (13000000) must be at most what one command of the store takes (12000000): a batch goes in one command
 "
         )
     );
@@ -245,12 +247,16 @@ fn check_config_and_topics_tell_the_same_faults() {
 fn a_stream_that_is_not_there_is_told_where_it_is_named() {
     let mut shell = Shell::new();
     shell.variable("STATECAST_STREAMS__MY_ORDERS__TOPIC", "orders.v1");
-    let file = shell.file("c.toml", "[streams.\"a/b\"]\ntopic = \"x\"\n\n[streams.empty]\n");
+    let file = shell.file("c.toml", "[streams.\"a/b\"]\ntopic = \"x\"\n\n[streams.kvv]\n");
     let text = "\
 statecast: the configuration has 3 faults:
-  c.toml:1: streams.a/b: the name of a stream may hold only a-z, 0-9 and -: it names a collection, a room and a part of URLs
-  c.toml:4: streams.empty: there is no stream of this name, only kv
-  STATECAST_STREAMS__MY_ORDERS__TOPIC: streams.my-orders: there is no stream of this name, only kv
+  c.toml:1:10: streams.a/b: the name of a stream may hold only a-z, 0-9 and -: it names a collection, a room and a part of URLs
+    1 | [streams.\"a/b\"]
+                 ^
+  c.toml:4:10: streams.kvv: no stream of this name is built in, so it must say its projection: latest, log, aggregate or recent; did you mean streams.kv?
+    4 | [streams.kvv]
+                 ^
+  STATECAST_STREAMS__MY_ORDERS__TOPIC: streams.my-orders: no stream of this name is built in, so it must say its projection: latest, log, aggregate or recent
 ";
     assert_eq!(shell.ends(&["serve", "--config", &file]), faults(text));
 }
@@ -269,11 +275,15 @@ fn files_that_cannot_be_read_are_faults() {
     for line in [
         "missing.toml: there is no such file",
         "latin.toml: this is not UTF-8",
-        "broken.toml:2: this is not TOML",
+        "broken.toml:2:10: this is not TOML",
     ] {
         assert!(ended.stderr.contains(line), "{line}: {}", ended.stderr);
     }
-    assert!(ended.stderr.contains("broken.toml:4: this is not TOML"), "the second one too: {}", ended.stderr);
+    assert!(
+        ended.stderr.contains("broken.toml:4:11: this is not TOML"),
+        "the second one too: {}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("this cannot be read"), "a folder: {}", ended.stderr);
 }
 
@@ -312,9 +322,9 @@ streams  kv
 memory   80 MiB of 128 MiB promised to buffers and caches
 
 set, beside the defaults:
-  kafka.brokers = \"b1:9092,b2:9092\"        good.toml:4
+  kafka.brokers = \"b1:9092,b2:9092\"        good.toml:4:1
   kafka.properties.ssl.key.password = ***  STATECAST_KAFKA__PROPERTIES__SSL_KEY_PASSWORD
-  log.kind = \"kafka\"                       good.toml:2
+  log.kind = \"kafka\"                       good.toml:2:1
   mongodb.uri = ***                        STATECAST_MONGODB__URI
   store.kind = \"mongodb\"                   STATECAST_STORE__KIND
   streams.kv.partitions = 12               --set streams.kv.partitions

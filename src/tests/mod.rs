@@ -4,8 +4,10 @@
 
 mod cli;
 pub mod contract;
+mod declared;
 mod e2e;
 mod engine;
+mod examples;
 mod http;
 mod kafka;
 mod kill;

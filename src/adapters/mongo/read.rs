@@ -70,9 +70,12 @@ pub fn page<'a>(stream: &'a str, scan: &Scan, read_concern: &'static str) -> Fin
     Find { collection: stream, filter, sort: Some(rawdoc! { "_id": 1 }), limit: scan.limit, read_concern }
 }
 
-/// Tombstones whose time has come, the oldest first, from the index of tombstones.
+/// Documents whose time has come, tombstones last, the oldest first, from the index of tombstones.
 pub fn expired<'a>(stream: &'a str, now_ms: i64, limit: usize, read_concern: &'static str) -> Find<'a> {
-    let filter = rawdoc! { "deleted": true, "expires": { "$lte": DateTime::from_millis(now_ms) } };
+    let filter = rawdoc! {
+        "deleted": { "$in": [false, true] },
+        "expires": { "$lte": DateTime::from_millis(now_ms) },
+    };
     Find {
         collection: stream,
         filter,

@@ -77,7 +77,8 @@ impl<'a> Stored<'a> {
         let time = DateTime::from_millis(*updated_ms);
         Stored {
             _id: Id::new(key, *partial),
-            deleted: value.is_none().then_some(true),
+            // What is forgotten after a while says so either way: it is found by this and `expires`.
+            deleted: (value.is_none() || upsert.expires_ms.is_some()).then_some(value.is_none()),
             value: value.as_ref().filter(|_| form == Form::Value).map(|json| Text(json.text())),
             json: value.as_ref().filter(|_| form == Form::Text).map(Json::text),
             version: *version,

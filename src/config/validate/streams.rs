@@ -1,9 +1,9 @@
-//! Rules for streams: names that are legal wherever they go, and groups of their own.
+//! Rules for streams: names that are legal wherever they go, groups of their own, and what declared ones say.
 
 use super::Check;
 use crate::{
-    apps::BUILT_IN,
-    config::{Config, names, streams},
+    apps::{BUILT_IN, declared::declaration::Declaration},
+    config::{Config, Projection, Stream, names, streams, value::nearest},
 };
 use std::collections::BTreeMap;
 
@@ -15,9 +15,7 @@ pub(super) fn streams(config: &Config, check: &mut Check) {
             check.that(false, &[&section], format!("{section}: the name of a stream {why}"));
             continue;
         }
-        let known: Vec<_> = BUILT_IN.iter().map(|built_in| built_in.stream).collect();
-        let why = format!("{section}: there is no stream of this name, only {}", known.join(", "));
-        check.that(known.contains(&name.as_str()), &[&section], why);
+        meaning(name, stream, check);
         if let Err(why) = names::topic(if stream.topic.is_empty() { name } else { &stream.topic }) {
             check.that(false, &[&at("topic"), &section], format!("{} {why}", at("topic")));
         }
@@ -26,23 +24,83 @@ pub(super) fn streams(config: &Config, check: &mut Check) {
         {
             check.that(false, &[&at("group")], format!("{} {why}", at("group")));
         }
+        if let Err(why) =
+            names::collection(if stream.collection.is_empty() { name } else { &stream.collection })
+        {
+            check.that(false, &[&at("collection"), &section], format!("{} {why}", at("collection")));
+        }
         let why = format!("{} must be over 0", at("partitions"));
         check.that(stream.partitions > 0, &[&at("partitions")], why);
     }
-    groups(config, check);
+    let group = |stream: &streams::Wanted| stream.group.clone();
+    apart("group", "cannot be the group of two", group, config, check);
+    let collection = |stream: &streams::Wanted| stream.collection.clone();
+    apart("collection", "cannot keep the state of two", collection, config, check);
 }
 
-/// Two streams in one group would take each other's partitions away.
-fn groups(config: &Config, check: &mut Check) {
+/// What a declared stream says, or that a built-in one says nothing of the kind.
+fn meaning(name: &str, stream: &Stream, check: &mut Check) {
+    let section = format!("streams.{name}");
+    let at = |field: &str| format!("{section}.{field}");
+    let built_in: Vec<_> = BUILT_IN.iter().map(|built_in| built_in.stream).collect();
+    if built_in.contains(&name) {
+        for (field, differs) in declares(stream) {
+            let why = format!("{} has no effect: the stream {name} is built in", at(field));
+            check.that(!differs, &[&at(field)], why);
+        }
+        return;
+    }
+    if stream.projection == Projection::Own {
+        let mut why = format!(
+            "{section}: no stream of this name is built in, so it must say its projection: latest, log, aggregate or recent"
+        );
+        if let Some(near) = nearest(&built_in, name) {
+            why.push_str(&format!("; did you mean streams.{near}?"));
+        }
+        return check.that(false, &[&at("projection"), &section], why);
+    }
+    for wrong in Declaration::read(stream).err().unwrap_or_default() {
+        let setting = at(&wrong.field);
+        check.that(false, &[&setting, &section], format!("{setting} {}", wrong.why));
+    }
+}
+
+/// The settings of a declaration, and whether they were set.
+fn declares(stream: &Stream) -> Vec<(&'static str, bool)> {
+    let default = Stream::default();
+    vec![
+        ("projection", stream.projection != default.projection),
+        ("format", stream.format != default.format),
+        ("key", stream.key != default.key),
+        ("group_by", stream.group_by != default.group_by),
+        ("id", stream.id != default.id),
+        ("time", stream.time != default.time),
+        ("schema", stream.schema != default.schema),
+        ("recent_max", stream.recent_max != default.recent_max),
+        ("recent_bytes_max", stream.recent_bytes_max != default.recent_bytes_max),
+        ("window", stream.window != default.window),
+        ("window_s", stream.window_s != default.window_s),
+        ("slide_s", stream.slide_s != default.slide_s),
+        ("windows_max", stream.windows_max != default.windows_max),
+        ("aggregates", stream.aggregates != default.aggregates),
+        ("rooms", stream.rooms != default.rooms),
+    ]
+}
+
+/// Two streams in one group would take each other's partitions away, in one collection each other's state.
+fn apart(
+    field: &str,
+    why: &str,
+    of: impl Fn(&streams::Wanted) -> String,
+    config: &Config,
+    check: &mut Check,
+) {
     let mut taken = BTreeMap::new();
     for stream in streams::enabled(config) {
-        let setting = format!("streams.{}.group", stream.name);
-        if let Some(other) = taken.insert(stream.group.clone(), stream.name.clone()) {
-            let why = format!(
-                "{setting} must differ from that of stream {other}: {:?} cannot be the group of two",
-                stream.group
-            );
-            check.that(false, &[&setting, &format!("streams.{other}.group")], why);
+        let setting = format!("streams.{}.{field}", stream.name);
+        if let Some(other) = taken.insert(of(&stream), stream.name.clone()) {
+            let why = format!("{setting} must differ from that of stream {other}: {:?} {why}", of(&stream));
+            check.that(false, &[&setting, &format!("streams.{other}.{field}")], why);
         }
     }
 }

@@ -281,9 +281,7 @@ fn streams_have_names_that_fit_everywhere() {
         let start = format!("streams.{bad}: the name of a stream");
         breaks(&start, |config| stream(config, bad, |_| {}));
     }
-    breaks("streams.orders: there is no stream of this name, only kv", |config| {
-        stream(config, "orders", |_| {})
-    });
+    breaks("streams.orders: no stream of this name is built in", |config| stream(config, "orders", |_| {}));
     breaks("streams.kv.topic may hold only", |config| stream(config, "kv", |kv| kv.topic = "a b".into()));
     breaks("streams.kv.group must be", |config| stream(config, "kv", |kv| kv.group = "a b".into()));
     breaks("streams.kv.partitions must be over 0", |config| stream(config, "kv", |kv| kv.partitions = 0));

@@ -94,7 +94,7 @@ impl Drawer {
             return Ok(false);
         };
         let id = EntityId { key: key.into(), partial: None };
-        let (store, name) = (self.stream.shared.readers.clone(), self.stream.name().clone());
+        let (store, name) = (self.stream.shared.readers.clone(), self.stream.collection().clone());
         let load = async move { store.load(&name, &[id]).await };
         let stored = self.stream.try_store(load.boxed()).await.map_err(unstored)?;
         Ok(stored.first().is_some_and(|document| match document.position.order(&entry.position) {

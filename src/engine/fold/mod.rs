@@ -81,6 +81,8 @@ pub struct FoldSettings {
     pub depth_max: usize,
     pub cache_bytes_max: usize,
     pub tombstone_keep_ms: i64,
+    /// How long after its last record a key is forgotten; `None`: never.
+    pub ttl_ms: Option<i64>,
 }
 
 /// What has to reach the store and the log before the batch is finished.

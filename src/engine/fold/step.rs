@@ -99,8 +99,11 @@ impl<A: App> Fold<A> {
                 None => None,
             };
             let document = slot.document(held, value);
-            let expires_ms =
-                document.value.is_none().then_some(held.updated_ms + self.settings.tombstone_keep_ms);
+            let keep_ms = match document.value {
+                Some(_) => self.settings.ttl_ms,
+                None => Some(self.settings.tombstone_keep_ms),
+            };
+            let expires_ms = keep_ms.map(|keep_ms| held.updated_ms.saturating_add(keep_ms));
             let bytes = document.value.as_ref().map_or(0, |json| json.text().len());
             effects.upserts.push(Upsert {
                 document: document.clone(),

@@ -14,6 +14,7 @@ fn settings() -> FoldSettings {
         depth_max: 4,
         cache_bytes_max: 1 << 20,
         tombstone_keep_ms: 1_000,
+        ttl_ms: None,
     }
 }
 

@@ -90,6 +90,32 @@ pub async fn only_expired_tombstones_are_named(factory: &impl StoreFactory) {
     assert_eq!(store.expired(&stream, 99, 10).await.expect("expired"), []);
 }
 
+pub async fn a_document_with_a_time_to_live_expires_alive(factory: &impl StoreFactory) {
+    let store = factory.store();
+    let stream = prepared(&store).await;
+    let mut alive = upsert("alive", 1, 1, "1");
+    alive.expires_ms = Some(200);
+    write(&store, &stream, &[alive.clone(), removal("removed", 1, 2, 100), upsert("kept", 1, 3, "1")]).await;
+    let expired = store.expired(&stream, 300, 10).await.expect("expired");
+    let names: BTreeSet<_> = expired.iter().map(|document| document.key.to_string()).collect();
+    assert_eq!(names, ["alive", "removed"].map(str::to_owned).into());
+    assert!(expired.contains(&alive.document), "it is there, with its value: {expired:?}");
+    assert_eq!(
+        store.count(&stream).await.expect("count"),
+        2,
+        "what expires alive counts until it is forgotten"
+    );
+    // A newer record puts the time off.
+    let mut later = upsert("alive", 2, 5, "2");
+    later.expires_ms = Some(900);
+    assert_eq!(write(&store, &stream, &[later]).await, 1);
+    let expired = store.expired(&stream, 300, 10).await.expect("expired");
+    assert_eq!(expired.iter().map(|document| &*document.key).collect::<Vec<_>>(), ["removed"]);
+    assert_eq!(store.forget(&stream, vec![(id("alive"), at(0, 1))]).await.expect("forget"), 0, "it moved on");
+    assert_eq!(store.forget(&stream, vec![(id("alive"), at(0, 5))]).await.expect("forget"), 1);
+    assert_eq!(load(&store, &stream, "alive").await, None);
+}
+
 pub async fn forget_is_guarded_by_position(factory: &impl StoreFactory) {
     let store = factory.store();
     let stream = prepared(&store).await;

@@ -46,6 +46,7 @@ macro_rules! store_suite {
             a_scan_keeps_to_prefix_from_and_after
             a_scan_leaves_out_tombstones_unless_asked
             only_expired_tombstones_are_named
+            a_document_with_a_time_to_live_expires_alive
             forget_is_guarded_by_position
             a_row_keeps_who_was_first
             rows_come_in_the_order_of_time_and_id

@@ -9,6 +9,7 @@ mod binary;
 mod client;
 mod configuration;
 mod crash;
+mod declared;
 mod ground;
 mod instances;
 mod letters;
