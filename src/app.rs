@@ -67,9 +67,20 @@ pub trait App: Send + Sync + 'static {
         partials.into_iter().next()
     }
 
-    /// Rooms beside the key's own and the stream's that hear of this entity: names after `STREAM:`.
+    /// Rooms beside the key's own and the stream's that hear of this entity: names after `STREAM:`. Not asked where a
+    /// stream's rooms show all of it.
     fn rooms(&self, _key: &str) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The keys a room is made of: those that begin so. Not asked where a stream's rooms show all of it.
+    fn room_prefix(&self, _name: &str) -> String {
+        String::new()
+    }
+
+    /// What the room of this name shows at `now_ms`, made of its entities in key order, partials merged. `None`: nothing.
+    fn room(&self, _name: &str, _entities: Vec<(Key, Self::Entity)>, _now_ms: i64) -> Option<Json> {
+        None
     }
 }
 

@@ -16,6 +16,8 @@ pub mod ports;
 pub mod record;
 pub mod serve;
 pub mod telemetry;
+pub mod verify;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: this is the only place that knows the apps by name; the engine gets each as a `StreamSpec`.
 
+pub mod agents;
 pub mod declared;
 pub mod kv;
 
@@ -12,11 +13,12 @@ use self::declared::{
 use crate::{
     app::App,
     config::{Config, Stream, streams::Wanted},
-    document::{Document, Shown},
-    engine::{api::Kind, fold::Fold, stream::StreamSpec, view},
+    engine::{api::Kind, fold::Fold, shows::Typed, stream::StreamSpec},
+    http::Context,
     ports::TopicSpec,
 };
 use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
 
 /// A stream that is there without being configured, with the settings it has then.
 pub struct BuiltIn {
@@ -26,11 +28,56 @@ pub struct BuiltIn {
 }
 
 /// The built-in streams, in the order they are shown.
-pub const BUILT_IN: &[BuiltIn] = &[BuiltIn {
-    stream: "kv",
-    settings: Stream::default,
-    spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, Arc::new(kv::Kv)),
-}];
+pub const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        stream: "agents-routing",
+        settings: || off("agent-routing-decisions"),
+        spec: |config, wanted| agents(config, wanted, "summary", agents::Routing),
+    },
+    BuiltIn {
+        stream: "agents-actions",
+        settings: || off("agent-actions"),
+        spec: |config, wanted| agents(config, wanted, "actions", agents::Actions),
+    },
+    BuiltIn {
+        stream: "agents-transformations",
+        settings: || off("agent-transformation-events"),
+        spec: |config, wanted| agents(config, wanted, "transformations", agents::Transformations),
+    },
+    BuiltIn {
+        stream: "agents-performance",
+        settings: || off("router-performance-metrics"),
+        spec: |config, wanted| agents(config, wanted, "performance", agents::RouterPerformance),
+    },
+    BuiltIn {
+        stream: "kv",
+        settings: Stream::default,
+        spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, Arc::new(kv::Kv)),
+    },
+];
+
+/// Paths of the apps' own, beside those every stream has.
+pub fn routes() -> OpenApiRouter<Context> {
+    OpenApiRouter::default().merge(agents::routes::routes())
+}
+
+/// A built-in stream that is there once it is enabled.
+fn off(topic: &str) -> Stream {
+    Stream { enabled: false, topic: topic.to_owned(), ..Stream::default() }
+}
+
+/// A stream of the agents: partials, of which one room shows the whole.
+fn agents<A: App>(config: &Config, wanted: Wanted, room: &str, app: A) -> StreamSpec {
+    let hint = format!("it is written by the topic {}", wanted.topic);
+    let app = Arc::new(app);
+    StreamSpec {
+        rooms: vec![room.to_owned()],
+        rooms_show_all: true,
+        rooms_under: Some(agents::APP.into()),
+        write_hint: Some(hint),
+        ..spec(config, wanted, agents::APP, Kind::App, app, true)
+    }
+}
 
 /// Every enabled stream of this process: the built-in ones, and those that the configuration declares.
 pub fn register(config: &Config) -> Vec<StreamSpec> {
@@ -53,10 +100,8 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
     let (by_partition, is_log) = (declaration.by_partition(), kind == Kind::Log);
     let rooms = declaration.rooms.iter().map(|(room, _)| room.clone()).collect();
     let app = Arc::new(Declared(declaration));
-    let mut spec = keyed(config, wanted, "", kind, app.clone());
+    let mut spec = spec(config, wanted, "", kind, app, by_partition);
     spec.app = None;
-    spec.by_partition = by_partition;
-    spec.merge = by_partition.then(|| merged(app));
     spec.rooms = rooms;
     if is_log {
         spec.rows = vec![declared::EVENTS.to_owned()];
@@ -67,6 +112,17 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
 
 /// A stream whose entities are keyed by the record's key. `app_name`: the system it belongs to.
 pub fn keyed<A: App>(config: &Config, wanted: Wanted, app_name: &str, kind: Kind, app: Arc<A>) -> StreamSpec {
+    spec(config, wanted, app_name, kind, app, false)
+}
+
+fn spec<A: App>(
+    config: &Config,
+    wanted: Wanted,
+    app_name: &str,
+    kind: Kind,
+    app: Arc<A>,
+    by_partition: bool,
+) -> StreamSpec {
     StreamSpec {
         name: wanted.name.into(),
         collection: wanted.collection.into(),
@@ -80,29 +136,18 @@ pub fn keyed<A: App>(config: &Config, wanted: Wanted, app_name: &str, kind: Kind
             replication: config.kafka.replication,
         },
         group: wanted.group,
-        by_partition: false,
+        by_partition,
         rows: Vec::new(),
         has_row_ids: false,
         rooms: Vec::new(),
+        rooms_show_all: false,
+        rooms_under: None,
         write_hint: None,
-        merge: None,
+        shows: Box::new(Typed::new(app.clone(), by_partition)),
         check: {
             let app = app.clone();
             Box::new(move |record| app.decode(record).map(|_| ()))
         },
         fold: Box::new(move |settings| Box::new(Fold::new(app.clone(), settings))),
     }
-}
-
-/// What is shown of partials, by the app that made them.
-#[allow(clippy::type_complexity)] // the type of the field it goes to
-fn merged<A: App>(app: Arc<A>) -> Box<dyn Fn(&[Document], i64) -> Option<Shown> + Send + Sync> {
-    Box::new(move |documents, now_ms| {
-        let mut shown = view::shown(documents)?;
-        let partials = documents.iter().filter_map(|document| app.from_json(document.value.as_ref()?).ok());
-        let partials: Vec<A::Entity> = partials.collect();
-        let merged = if partials.is_empty() { None } else { app.merge(partials, now_ms) };
-        shown.value = merged.and_then(|entity| app.to_json(&entity).ok());
-        Some(shown)
-    })
 }

@@ -105,6 +105,7 @@ impl Default for Engine {
             batch_bytes_max: 4 * MIB,
             cache_bytes_max: 8 * MIB,
             view_bytes_max: 8 * MIB,
+            board_bytes_max: 8 * MIB,
             commit_interval_ms: 500,
             tombstone_keep_s: 7 * 24 * 3600,
             entity_bytes_max: 8 * MIB,

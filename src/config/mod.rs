@@ -223,6 +223,9 @@ pub struct Engine {
     pub cache_bytes_max: usize,
     /// Bytes of entities kept for readers, over all streams.
     pub view_bytes_max: usize,
+    /// Bytes of entities kept decoded for rooms that show a whole stream, over all streams; those that changed longest ago
+    /// are left out of such a room beyond it.
+    pub board_bytes_max: usize,
     /// Confirmed offsets are committed on this beat.
     pub commit_interval_ms: u64,
     /// A removed key is remembered for so long.

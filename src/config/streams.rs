@@ -25,7 +25,13 @@ pub struct Wanted {
 pub fn enabled(config: &Config) -> Vec<Wanted> {
     let built_in = BUILT_IN.iter().map(|built_in| (built_in.stream.to_owned(), (built_in.settings)()));
     let mut streams: BTreeMap<_, _> = built_in.collect();
-    streams.extend(config.streams.clone());
+    for (name, mut stream) in config.streams.clone() {
+        // Of a built-in stream what is not said stays as it is built in.
+        if let Some(built_in) = streams.get(&name).filter(|_| stream.topic.is_empty()) {
+            stream.topic.clone_from(&built_in.topic);
+        }
+        streams.insert(name, stream);
+    }
     let streams = streams.into_iter().filter(|(_, stream)| stream.enabled);
     streams.map(|(name, stream)| wanted(config, name, stream)).collect()
 }
@@ -83,6 +89,15 @@ mod tests {
             replication: -1,
         };
         assert_eq!(topics(&config), [spec("kv", 4), spec("kv.dlq", 1)]);
+    }
+
+    #[test]
+    fn a_built_in_stream_keeps_its_topic_where_another_is_not_named() {
+        let mut config = Config::default();
+        config.streams.insert("agents-routing".into(), Stream::default());
+        config.streams.insert("agents-actions".into(), Stream { topic: "a.v2".into(), ..Stream::default() });
+        let topics: Vec<_> = enabled(&config).into_iter().map(|stream| stream.topic).collect();
+        assert_eq!(topics, ["a.v2", "agent-routing-decisions", "kv"]);
     }
 
     #[test]

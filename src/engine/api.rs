@@ -82,6 +82,12 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// Which rooms there are under `PREFIX:`; `None`: none at all. Mostly a stream's own, under its name.
+    fn rooms_under(&self, prefix: &str) -> Option<RoomsUnder> {
+        let info = self.stream(prefix).filter(|info| !info.app_rooms.is_empty())?;
+        Some(RoomsUnder { streams: vec![info.name], names: info.app_rooms })
+    }
+
     /// Waits until everything up to `position` is confirmed by the store here or elsewhere (read your write).
     fn reached<'a>(
         &'a self,
@@ -211,6 +217,15 @@ pub struct StreamInfo {
     pub write_hint: Option<String>,
     /// Names of the app rooms (`agents:summary` has `summary`).
     pub app_rooms: Vec<String>,
+}
+
+/// The app rooms under one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomsUnder {
+    /// The streams they are made of.
+    pub streams: Vec<StreamName>,
+    /// `NAME`, which also declares each `NAME/REST`.
+    pub names: Vec<String>,
 }
 
 /// One stream now; serialised as `GET /api/streams` shows it.

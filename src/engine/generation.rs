@@ -123,6 +123,7 @@ async fn epoch(stream: &Arc<Stream>) -> Result<(u32, bool), StartError> {
     let log = stream.shared.log.clone();
     let identity = log.identity(&topic).await?.ok_or(StartError::NoTopic(topic))?;
     stream.progress.identity.store(Some(Arc::new(identity.id.clone())));
+    stream.progress.partitions_total.store(identity.partitions, Ordering::Release);
     let name = stream.name().clone();
     let call = {
         let store = stream.shared.store.clone();

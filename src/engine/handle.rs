@@ -5,8 +5,8 @@
 
 use super::{
     api::{
-        DeadLetters, Engine, Health, ListPage, ListQuery, Locate, Outcome, Read, ReadError, StreamInfo,
-        StreamStatus, WriteError,
+        DeadLetters, Engine, Health, ListPage, ListQuery, Locate, Outcome, Read, ReadError, RoomsUnder,
+        StreamInfo, StreamStatus, WriteError,
     },
     fold::{WAIT_HEADER, Waited},
     list::{self, Cursor, Sorted},
@@ -22,6 +22,7 @@ use crate::{
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -158,7 +159,12 @@ async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError
         store.load(&name, &[EntityId { key: wanted, partial: None }]).await
     };
     let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
-    if documents.iter().all(|d| stream.progress.owned.has(d.position.partition)) && !documents.is_empty() {
+    // Of partials nobody but us may add another, or what is held would not be all of them.
+    let ours = match by_partition {
+        true => stream.owns_all(),
+        false => documents.iter().all(|d| stream.progress.owned.has(d.position.partition)),
+    };
+    if ours && !documents.is_empty() {
         stream.view.complete(&key, &documents);
     }
     Ok(documents)
@@ -174,6 +180,32 @@ fn unreadable(error: StoreError) -> ReadError {
 async fn scan(stream: &Stream, scan: Scan) -> Result<Vec<Document>, ReadError> {
     let (store, name) = (stream.shared.readers.clone(), stream.collection().clone());
     stream.try_store(async move { store.scan(&name, scan).await }.boxed()).await.map_err(unreadable)
+}
+
+/// What a room shows of the keys under its prefix, as the store has them.
+async fn room_of_part(stream: &Stream, name: &str) -> Result<Option<Read>, ReadError> {
+    let prefix = Some(stream.spec.shows.room_prefix(name));
+    let from = Scan { prefix, limit: SCAN_PAGE, with_removed: true, ..Scan::default() };
+    let documents = scan(stream, from).await?;
+    let value = stream.spec.shows.room(name, &documents, clock::now_ms());
+    // A room's position: the last change per partition, removed keys among them.
+    let mut newest: BTreeMap<u32, Position> = BTreeMap::new();
+    for document in &documents {
+        let held = newest.entry(document.position.partition).or_insert(document.position);
+        if document.position.covers(held) {
+            *held = document.position;
+        }
+    }
+    let Some(first) = documents.first() else { return Ok(None) };
+    let shown = Shown {
+        key: name.into(),
+        version: newest.values().map(|position| position.offset + 1).sum(),
+        created_ms: documents.iter().map(|d| d.created_ms).min().unwrap_or(first.created_ms),
+        updated_ms: documents.iter().map(|d| d.updated_ms).max().unwrap_or(first.updated_ms),
+        positions: Positions(newest.into_values().collect()),
+        value,
+    };
+    Ok(Some(Read { shown, age_ms: 0 }))
 }
 
 async fn in_key_order(stream: &Stream, mut from: Scan, query: &ListQuery) -> Result<ListPage, ReadError> {
@@ -298,6 +330,35 @@ impl Engine for Handle {
                 }
             }
             Ok(documents.iter().map(Shown::from).collect())
+        }
+        .boxed()
+    }
+
+    fn rooms_under(&self, prefix: &str) -> Option<RoomsUnder> {
+        let under = |stream: &&Arc<Stream>| !stream.spec.rooms.is_empty() && &*stream.room_prefix() == prefix;
+        let streams: Vec<&Arc<Stream>> = self.streams.iter().filter(under).collect();
+        let names = streams.iter().flat_map(|stream| stream.spec.rooms.clone()).collect();
+        (!streams.is_empty())
+            .then(|| RoomsUnder { streams: streams.iter().map(|s| s.name().clone()).collect(), names })
+    }
+
+    fn read_room<'a>(
+        &'a self,
+        prefix: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Read>, ReadError>> {
+        async move {
+            let declared = name.split('/').next().unwrap_or(name);
+            let shows = |stream: &&Arc<Stream>| {
+                let mut rooms = stream.spec.rooms.iter();
+                &*stream.room_prefix() == prefix && rooms.any(|room| room == name || room == declared)
+            };
+            let found = self.streams.iter().find(shows);
+            let stream = found.ok_or_else(|| ReadError::NoStream(format!("{prefix}:{name}")))?;
+            match &stream.rooms {
+                Some(rooms) => rooms.read(name).await,
+                None => room_of_part(stream, name).await,
+            }
         }
         .boxed()
     }

@@ -1,12 +1,14 @@
 //! The engine: consumers, writers, broadcaster, and the generations they live in.
 //!
-//! Plain: `watermark`, `batch`, `fold`, `dead_letter`, `view`, `list`, `news`, `waiters`, `gate`. Actors:
+//! Plain: `watermark`, `batch`, `fold`, `dead_letter`, `view`, `board`, `shows`, `list`, `news`, `waiters`, `gate`. Actors:
 //! `partition_consumer`, `shard_writer`, `assignment`, `supervisor`. Between them: `protocol`, and `edge`, the only way to
 //! send. Outside sees `api`. Invariant: nothing here knows an app by name, a database, or HTTP.
 
 pub mod api;
+pub mod app_rooms;
 pub mod assignment;
 pub mod batch;
+pub mod board;
 pub mod broadcaster;
 pub mod clients;
 pub mod dead_letter;
@@ -27,6 +29,7 @@ pub mod protocol;
 pub mod rooms;
 pub mod run;
 pub mod shard_writer;
+pub mod shows;
 pub mod status;
 pub mod stream;
 pub mod supervisor;

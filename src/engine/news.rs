@@ -31,6 +31,10 @@ pub enum NewsKind {
     Forgotten,
     /// Read from the store, not folded here: told only if newer than what the room holds, and covers nothing known.
     Read,
+    /// One partial of the key moved: whoever shows the key reads the merge; what is `shown` is never told.
+    Partial,
+    /// What a room shows that shows all of a stream: `stream` is what stands before the `:` of its name, the key the rest.
+    Room,
 }
 
 /// What the broadcaster takes at once.
@@ -52,7 +56,7 @@ pub struct NewsBox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_key: FxHashMap<(StreamName, Key), usize>,
+    by_key: FxHashMap<(StreamName, Key, bool), usize>,
     news: Vec<News>,
     gapped: bool,
 }
@@ -86,7 +90,8 @@ impl NewsBox {
 
 impl Inner {
     fn lay(&mut self, one: News, keys_max: usize) {
-        let id = (one.stream.clone(), one.shown.key.clone());
+        // A room's name and a key may be the same.
+        let id = (one.stream.clone(), one.shown.key.clone(), one.kind == NewsKind::Room);
         match self.by_key.get(&id).copied() {
             Some(at) => self.merge(at, one),
             None if self.news.len() < keys_max => {

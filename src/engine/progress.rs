@@ -119,6 +119,8 @@ pub struct StreamProgress {
     pub generation: AtomicU64,
     /// The topic's epoch, as the generation under way found it.
     pub epoch: AtomicU32,
+    /// Partitions of the topic, as the generation under way found it; 0: not known yet.
+    pub partitions_total: AtomicU32,
     /// The identity of the topic, as the generation under way found it.
     pub identity: arc_swap::ArcSwapOption<String>,
     /// The place in the group of the generation under way.
@@ -152,6 +154,7 @@ impl StreamProgress {
             keys: AtomicU64::new(u64::MAX),
             generation: AtomicU64::new(0),
             epoch: AtomicU32::new(0),
+            partitions_total: AtomicU32::new(0),
             identity: arc_swap::ArcSwapOption::empty(),
             membership: arc_swap::ArcSwapOption::empty(),
             started_ms: AtomicI64::new(0),

@@ -5,12 +5,13 @@
 
 use super::{
     api::{DeadLetters, Engine},
+    app_rooms,
     desk::Desk,
     handle::Handle,
     news::NewsBox,
     observer,
     protocol::{ReleaseHeld, StopAll},
-    stream::{LogHealth, Shared, Stream, StreamSpec},
+    stream::{Bounds, LogHealth, Shared, Stream, StreamSpec},
     supervisor::{Fatal, Pulse, Supervisor},
     waiters::Waiters,
 };
@@ -31,7 +32,8 @@ pub struct Running {
     /// The threads of the pipeline, for actors of others (the broadcaster).
     pub arbiters: Vec<ArbiterHandle>,
     system: System,
-    observer: tokio::task::JoinHandle<()>,
+    /// What runs beside the pipeline until it stops.
+    beside: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// Threads for the pipeline where the configuration leaves it open.
@@ -65,15 +67,22 @@ pub async fn start(
         feed_interval_ms: config.live.feed_interval_ms,
         settings: settings.clone(),
     };
-    let (cache, view) = (settings.cache_bytes_max / streams_max, settings.view_bytes_max / streams_max);
+    let boards_max = specs.iter().filter(|spec| spec.rooms_show_all).count().max(1);
+    let bounds = Bounds {
+        cache_bytes_max: settings.cache_bytes_max / streams_max,
+        view_bytes_max: settings.view_bytes_max / streams_max,
+        board_bytes_max: settings.board_bytes_max / boards_max,
+    };
     let streams: Vec<Arc<Stream>> =
-        specs.into_iter().map(|spec| Arc::new(Stream::new(spec, shared.clone(), cache, view))).collect();
+        specs.into_iter().map(|spec| Arc::new(Stream::new(spec, shared.clone(), bounds))).collect();
     let (system, arbiters) = threads(settings.threads).await?;
     let (fatal_in, fatal) = mpsc::channel(4);
     let pulse = Arc::new(Pulse::default());
     let supervisor = Supervisor::new(streams.clone(), arbiters.clone(), pulse.clone(), fatal_in);
     let supervisor = Supervisor::start_in_arbiter(system.arbiter(), move |_| supervisor);
-    let observer = tokio::spawn(observer::run(streams.clone(), supervisor.clone().recipient()));
+    let observer = observer::run(streams.clone(), supervisor.clone().recipient());
+    let mut beside = vec![tokio::spawn(observer)];
+    beside.extend(streams.iter().map(|stream| tokio::spawn(app_rooms::run(stream.clone()))));
     let desk: Option<Arc<dyn DeadLetters>> = Some(Arc::new(Desk::open(&streams, supervisor.clone())));
     Ok(Running {
         engine: Arc::new(Handle { streams, desk }),
@@ -84,7 +93,7 @@ pub async fn start(
         fatal,
         arbiters,
         system,
-        observer,
+        beside,
     })
 }
 
@@ -119,7 +128,7 @@ impl Running {
         let (reply, answer) = oneshot::channel();
         super::edge::order(&self.supervisor, StopAll { deadline, reply });
         let left = tokio::time::timeout(deadline, answer).await;
-        self.observer.abort();
+        self.beside.iter().for_each(tokio::task::JoinHandle::abort);
         self.system.stop();
         matches!(left, Ok(Ok(true)))
     }

@@ -20,7 +20,7 @@ pub fn info(stream: &Stream) -> StreamInfo {
         partitions: spec.topic.partitions,
         partials: spec.by_partition,
         write_hint: spec.write_hint.clone(),
-        app_rooms: spec.rooms.clone(),
+        app_rooms: if spec.rooms_under.is_some() { Vec::new() } else { spec.rooms.clone() },
     }
 }
 

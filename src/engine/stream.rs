@@ -4,11 +4,13 @@
 
 use super::{
     api::{Kind, StreamName},
+    app_rooms::AppRooms,
     fold::{FoldSettings, ShardFold},
     gate::Gate,
     news::NewsBox,
     progress::StreamProgress,
-    view::{self, View},
+    shows::Shows,
+    view::View,
     waiters::{Waiters, Watchers},
 };
 use crate::{
@@ -20,7 +22,10 @@ use crate::{
     record::Record,
 };
 use futures_util::future::BoxFuture;
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+};
 use tokio::sync::Semaphore;
 
 /// A stream as it is registered: everything the engine has to know of an app, without its types.
@@ -40,17 +45,32 @@ pub struct StreamSpec {
     /// Names of row collections (after `STREAM.`); the first has ids of the events' own if `has_row_ids`.
     pub rows: Vec<String>,
     pub has_row_ids: bool,
-    /// App rooms (after `STREAM:`).
+    /// Names of app rooms (after `STREAM:`).
     pub rooms: Vec<String>,
+    /// Each of `rooms` shows all of the stream, which is kept in memory for it; else a room shows the keys under
+    /// `App::room_prefix`, and `NAME/REST` is one of the rooms declared as `NAME`.
+    pub rooms_show_all: bool,
+    /// What stands before the `:` of the rooms' names; `None`: the stream's name. Several streams may share one.
+    pub rooms_under: Option<StreamName>,
     pub write_hint: Option<String>,
-    /// What is shown of partials at a moment; only for streams split by partition.
-    #[allow(clippy::type_complexity)]
-    pub merge: Option<Box<dyn Fn(&[Document], i64) -> Option<Shown> + Send + Sync>>,
+    /// What readers are shown.
+    pub shows: Box<dyn Shows>,
     /// Whether the app can read a record that has a value; pure, so that a door may ask before it appends.
     #[allow(clippy::type_complexity)]
     pub check: Box<dyn Fn(&Record<'_>) -> Result<(), Poison> + Send + Sync>,
     /// Makes a writer's fold.
     pub fold: Box<dyn Fn(FoldSettings) -> Box<dyn ShardFold> + Send + Sync>,
+}
+
+/// One stream's shares of the bounds on bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// What its writers hold.
+    pub cache_bytes_max: usize,
+    /// What is held for its readers.
+    pub view_bytes_max: usize,
+    /// What is held for the rooms that show all of it.
+    pub board_bytes_max: usize,
 }
 
 /// What every stream of this process shares.
@@ -99,6 +119,8 @@ pub struct Stream {
     pub shared: Shared,
     pub progress: StreamProgress,
     pub view: View,
+    /// What the rooms show that show all of this stream.
+    pub rooms: Option<Arc<AppRooms>>,
     /// This stream's share of the bound on what writers hold.
     pub cache_bytes_max: usize,
     pub watchers: Arc<Watchers>,
@@ -123,11 +145,14 @@ pub struct Meters {
 }
 
 impl Stream {
-    pub fn new(spec: StreamSpec, shared: Shared, cache_bytes_max: usize, view_bytes_max: usize) -> Self {
+    pub fn new(spec: StreamSpec, shared: Shared, bounds: Bounds) -> Self {
+        let rooms = (spec.rooms_show_all && !spec.rooms.is_empty())
+            .then(|| Arc::new(AppRooms::new(bounds.board_bytes_max)));
         Stream {
             progress: StreamProgress::new(spec.name.clone(), shared.settings.shards),
-            view: View::new(view_bytes_max),
-            cache_bytes_max,
+            view: View::new(bounds.view_bytes_max),
+            rooms,
+            cache_bytes_max: bounds.cache_bytes_max,
             watchers: Arc::default(),
             meters: Meters::new(&spec.name),
             spec,
@@ -142,6 +167,17 @@ impl Stream {
     /// What the store calls it.
     pub fn collection(&self) -> &StreamName {
         &self.spec.collection
+    }
+
+    /// What stands before the `:` of its rooms' names.
+    pub fn room_prefix(&self) -> StreamName {
+        self.spec.rooms_under.clone().unwrap_or_else(|| self.spec.name.clone())
+    }
+
+    /// Whether every partition of the topic is consumed here.
+    pub fn owns_all(&self) -> bool {
+        let all = self.progress.partitions_total.load(Ordering::Acquire);
+        all > 0 && self.progress.owned.partitions().len() >= all as usize
     }
 
     pub fn labels(&self) -> [(&'static str, String); 1] {
@@ -166,10 +202,7 @@ impl Stream {
 
     /// What is shown of a key's documents: the one, or the merge of its partials.
     pub fn shown(&self, documents: &[Document]) -> Option<Shown> {
-        match &self.spec.merge {
-            None => view::shown(documents),
-            Some(merge) => merge(documents, clock::now_ms()),
-        }
+        self.spec.shows.key(documents, clock::now_ms())
     }
 
     /// Entities out of a scan in key order; `after` moves to the last key whose documents are all there.

@@ -50,6 +50,13 @@ impl Owned {
         self.0.get(&partition).map(|assignment| *assignment)
     }
 
+    /// Partitions with the assignments under which they are ours, in order.
+    pub fn assignments(&self) -> Vec<(u32, u64)> {
+        let mut all: Vec<_> = self.0.iter().map(|entry| (*entry.key(), *entry.value())).collect();
+        all.sort_unstable();
+        all
+    }
+
     pub fn partitions(&self) -> Vec<u32> {
         let mut partitions: Vec<u32> = self.0.iter().map(|entry| *entry.key()).collect();
         partitions.sort_unstable();

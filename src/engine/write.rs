@@ -210,6 +210,9 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
             && stream.shared.news.interest.wants(stream.name(), &change.document.key)
         {
             news.extend(news_of(stream, change));
+            if let Some(rooms) = &stream.rooms {
+                rooms.lay(&change.document);
+            }
         }
         stream.watchers.changed(&change.document.key);
     }
@@ -259,13 +262,20 @@ fn newest(document: &Document) -> Newest {
 
 fn news_of(stream: &Stream, change: &Change) -> Option<News> {
     let shown = view::shown(std::slice::from_ref(&change.document))?;
-    let kind = if change.covers > 0 { NewsKind::Change } else { NewsKind::Read };
+    let kind = match change.covers {
+        _ if stream.spec.by_partition => NewsKind::Partial,
+        0 => NewsKind::Read,
+        _ => NewsKind::Change,
+    };
+    // Rooms that show all of a stream are told by themselves.
+    let by_reading = !stream.spec.rooms.is_empty() && !stream.spec.rooms_show_all;
+    let rooms = if by_reading { stream.spec.shows.rooms_of(&shown.key) } else { Vec::new() };
     Some(News {
         stream: stream.name().clone(),
         partition: change.document.position.partition,
         shown,
         covers: change.covers,
-        rooms: Vec::new(),
+        rooms,
         kind,
     })
 }

@@ -109,6 +109,7 @@ fn public_routes() -> OpenApiRouter<Context> {
         .routes(routes!(assets::agents))
         .routes(routes!(assets::products))
         .routes(routes!(assets::tasks))
+        .merge(crate::apps::routes())
         .merge(openapi::description())
 }
 

@@ -33,6 +33,7 @@ struct Text(Arc<str>);
     tags(
         (name = "entities", description = "Streams and their entities"),
         (name = "key-value", description = "The stream kv, in short"),
+        (name = "agents", description = "What agents did over the last day"),
         (name = "live", description = "Changes as they happen"),
         (name = "health", description = "Whether it is up, and whether it can work"),
         (name = "operations", description = "The admin listener"),

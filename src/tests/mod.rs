@@ -15,5 +15,6 @@ mod live;
 mod mongo;
 mod mongo_load;
 #[allow(unused)]
+mod partials;
 mod services;
 mod tidy;

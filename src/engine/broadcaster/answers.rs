@@ -39,6 +39,7 @@ impl Hub {
     pub fn take_in_read(&mut self, job: Job, brought: Brought) {
         match (job, brought) {
             (Job::Keys(job), Brought::Keys(found)) => self.keys_read(&job, found),
+            (Job::Merges(job), Brought::Keys(found)) => self.merges_read(&job, found),
             (Job::Room(job), Brought::Room(found)) => self.room_read(&job, found),
             (Job::Page(job), Brought::Page(found)) => self.page_read(job, found),
             (Job::Part(job), Brought::Page(found)) => self.part_read(&job, found),
@@ -90,7 +91,7 @@ impl Hub {
             Some(shown) => {
                 let Some(room) = self.rooms.get(id) else { return };
                 let stream = room.stream.clone();
-                let slid = self.known.get(&stream).is_some_and(|known| known.partials);
+                let slid = self.slides(id);
                 let offer = self.rooms.offer(id, &shown, slid, || Change::of(&stream, &shown));
                 self.note_offer(id, offer, 1);
             }

@@ -26,6 +26,8 @@ const SHOWN_TURN: Duration = Duration::from_secs(5);
 /// After the last gap, so long until rooms of streams are sent anew.
 const GAP_REST: Duration = Duration::from_millis(500);
 const SUMMARY_MS: u64 = 1_000;
+/// A window slides without a record: what is merged is read so often while somebody looks.
+const SLIDE_MS: u64 = 1_000;
 /// Times within which clients come back after a goodbye.
 const RETRY_MS: u64 = 250;
 const RETRY_SPREAD_MS: u64 = 2_000;
@@ -37,6 +39,7 @@ pub struct Beats {
     feed: Instant,
     sync: Instant,
     turn: Instant,
+    slide: Instant,
     summary: Instant,
     gap: Option<Instant>,
     postponed: Vec<(ClientId, Own)>,
@@ -49,6 +52,7 @@ impl Beats {
             feed: now,
             sync: now,
             turn: now,
+            slide: now,
             summary: now,
             gap: None,
             postponed: Vec::new(),
@@ -98,12 +102,15 @@ impl Hub {
         self.look_at_clients(now);
         let live = &self.settings.live;
         let early = |ms| Duration::from_millis(ms).saturating_sub(self.beats.slack);
-        let (feed, sync, summary) =
-            (early(live.feed_interval_ms), early(live.sync_interval_ms), early(SUMMARY_MS));
+        let (feed, sync, summary, slide) =
+            (early(live.feed_interval_ms), early(live.sync_interval_ms), early(SUMMARY_MS), early(SLIDE_MS));
         if is_due(&mut self.beats.feed, now, feed) {
             self.look_at_streams();
             self.read_rooms(Feed::Store);
             self.follow_streams();
+        }
+        if is_due(&mut self.beats.slide, now, slide) {
+            self.slide();
         }
         if is_due(&mut self.beats.sync, now, sync) {
             self.read_rooms(Feed::Local);
@@ -190,6 +197,24 @@ impl Hub {
         open.into_iter().for_each(|id| self.want(id, true));
         if let Some(room) = self.rooms.stream(stream) {
             self.send_all_anew(room, Reason::Rebalanced);
+        }
+    }
+
+    /// Merges of open rooms are read from the view; rooms that show a whole stream look by themselves while they are asked.
+    fn slide(&mut self) {
+        let open = self.rooms.iter().filter(|(id, room)| !room.members().is_empty() && self.slides(*id));
+        let ids: Vec<RoomId> = open.map(|(id, _)| id).collect();
+        for id in ids {
+            self.want(id, false);
+        }
+    }
+
+    /// Whether what this room shows changes with the time alone.
+    pub(super) fn slides(&self, id: RoomId) -> bool {
+        let Some(room) = self.rooms.get(id) else { return false };
+        match room.of {
+            Of::Key(_) | Of::App(_) => self.known.get(&room.stream).is_some_and(|known| known.partials),
+            Of::Stream => false,
         }
     }
 

@@ -226,15 +226,16 @@ impl Hub {
             self.known(stream);
             return Ok(target);
         }
-        let Some(info) = self.engine.stream(stream) else {
-            return Err((format!("there is no stream {stream:?}"), WrongKind::Unknown));
-        };
         if let Target::App { name, .. } = target {
+            let under = self.engine.rooms_under(stream);
             // `seller/42` is one of the rooms an app declares as `seller`.
             let declared = name.split('/').next().unwrap_or(name);
-            if !info.app_rooms.iter().any(|room| room == name || room == declared) {
-                return Err((format!("the stream {stream:?} has no room {name:?}"), WrongKind::Unknown));
+            let is = |room: &String| room == name || room == declared;
+            if !under.is_some_and(|under| under.names.iter().any(is)) {
+                return Err((format!("{stream:?} has no room {name:?}"), WrongKind::Unknown));
             }
+        } else if self.engine.stream(stream).is_none() {
+            return Err((format!("there is no stream {stream:?}"), WrongKind::Unknown));
         }
         self.known(stream);
         Ok(target)

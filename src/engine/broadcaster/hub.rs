@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config,
     engine::{
-        api::{Engine, StreamName},
+        api::{Engine, StreamInfo, StreamName},
         clients::{Bounds, Client},
         live::{Call, ClientId, Listener, Order, Refusal, Stats},
         packet::{Changes, Reason},
@@ -134,7 +134,7 @@ impl Hub {
         let live = &settings.live;
         Hub {
             rooms: Rooms::new(live.history_changes_max, live.history_bytes_max),
-            reads: Reads::new(live.reads_max, live.read_keys_max),
+            reads: Reads::new(live.reads_max, live.read_keys_max, live.news_keys_max),
             seats: FxHashMap::default(),
             known: FxHashMap::default(),
             ready: Vec::new(),
@@ -223,9 +223,19 @@ impl Hub {
         if stream == summary::STREAM {
             return Some(Known::default());
         }
-        let info = self.engine.stream(stream)?;
-        let assignments = (0..info.partitions).map(|p| self.engine.assignment(stream, p)).collect();
-        Some(Known { partials: info.partials, assignments })
+        if let Some(info) = self.engine.stream(stream) {
+            let assignments = self.assignments(&info);
+            return Some(Known { partials: info.partials, assignments });
+        }
+        // A prefix that several streams share: their rooms are all there is under it.
+        let streams = self.engine.rooms_under(stream)?.streams;
+        let infos = streams.iter().filter_map(|stream| self.engine.stream(stream));
+        let assignments = infos.flat_map(|info| self.assignments(&info)).collect();
+        Some(Known { partials: true, assignments })
+    }
+
+    fn assignments(&self, info: &StreamInfo) -> Vec<Option<u64>> {
+        (0..info.partitions).map(|partition| self.engine.assignment(&info.name, partition)).collect()
     }
 
     /// How a room hears of changes now. Where nothing says which partition a key belongs to, all of them count.
@@ -268,7 +278,7 @@ impl Hub {
         match &mut job {
             Job::Keys(job) => job.turns = job.rooms.iter().map(turns).collect(),
             Job::Room(job) => job.turn = turns(&job.room),
-            Job::Part(_) | Job::Gone(_) => {}
+            Job::Merges(_) | Job::Part(_) | Job::Gone(_) => {}
             Job::Page(job) => {
                 let room = self.rooms.get(job.room);
                 job.began = room.and_then(Room::many).map_or(0, |many| many.next_number());

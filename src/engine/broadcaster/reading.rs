@@ -7,6 +7,7 @@ use super::reads::{Job, KeysJob};
 use crate::{
     document::Shown,
     engine::api::{Engine, ListPage, ListQuery, Read, ReadError},
+    record::Key,
 };
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -24,6 +25,10 @@ pub async fn bring(engine: Arc<dyn Engine>, job: Job) -> Brought {
     match &job {
         Job::Keys(job) if job.stored => Brought::Keys(stored(&*engine, job).await),
         Job::Keys(job) => Brought::Keys(engine.read_many(&job.stream, &job.keys).await),
+        Job::Merges(job) => {
+            let keys: Vec<Key> = job.merges.iter().map(|merge| merge.key.clone()).collect();
+            Brought::Keys(engine.read_many(&job.stream, &keys).await)
+        }
         Job::Room(job) => Brought::Room(engine.read_room(&job.stream, &job.name).await),
         Job::Page(job) => {
             Brought::Page(list(&*engine, &job.stream, job.after.as_deref(), job.items_max).await)
@@ -62,6 +67,7 @@ pub fn failed(job: &Job, cause: &str) -> Brought {
     let error = || ReadError::Internal(cause.to_owned());
     match job {
         Job::Keys(job) => Brought::Keys(job.keys.iter().map(|_| Err(error())).collect()),
+        Job::Merges(job) => Brought::Keys(job.merges.iter().map(|_| Err(error())).collect()),
         Job::Room(_) => Brought::Room(Err(error())),
         Job::Page(_) | Job::Part(_) => Brought::Page(Err(error())),
         Job::Gone(_) => Brought::Gone(Err(error())),

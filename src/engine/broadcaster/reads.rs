@@ -8,6 +8,7 @@ use crate::{
     engine::{
         api::StreamName,
         live::ClientId,
+        news::News,
         rooms::{RoomId, page::Found},
     },
     record::Key,
@@ -19,6 +20,7 @@ use std::{collections::VecDeque, sync::Arc};
 #[derive(Debug, Clone)]
 pub enum Job {
     Keys(KeysJob),
+    Merges(MergesJob),
     Room(RoomJob),
     Page(PageJob),
     Part(PartJob),
@@ -53,6 +55,23 @@ pub struct KeysJob {
     pub turns: Vec<u64>,
     /// From the store itself, not from the view.
     pub stored: bool,
+}
+
+/// Keys of which a partial moved: the merges are told.
+#[derive(Debug, Clone)]
+pub struct MergesJob {
+    pub stream: StreamName,
+    pub merges: Vec<Merge>,
+}
+
+/// One key whose merge is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    pub key: Key,
+    /// The partition that moved last.
+    pub partition: u32,
+    /// Versions that the merge stands for.
+    pub covers: u64,
 }
 
 /// The entity of an app's room.
@@ -109,6 +128,12 @@ struct OfStream {
     stored: VecDeque<(Key, RoomId)>,
 }
 
+#[derive(Debug, Default)]
+struct Merges {
+    merges: Vec<Merge>,
+    at: FxHashMap<Key, usize>,
+}
+
 /// Wanted reads.
 #[derive(Debug)]
 pub struct Reads {
@@ -120,6 +145,8 @@ pub struct Reads {
     /// Rooms that stand in a queue of `streams`: (view, stored).
     queued: FxHashMap<RoomId, (bool, bool)>,
     rooms: VecDeque<(RoomId, StreamName, Arc<str>)>,
+    merges: FxHashMap<StreamName, Merges>,
+    merges_max: usize,
     pages: VecDeque<PageJob>,
     /// What follows streams, one part or one look at a time for each.
     following: VecDeque<Job>,
@@ -128,7 +155,7 @@ pub struct Reads {
 }
 
 impl Reads {
-    pub fn new(reads_max: usize, keys_max: usize) -> Self {
+    pub fn new(reads_max: usize, keys_max: usize, merges_max: usize) -> Self {
         Reads {
             reads_max,
             keys_max,
@@ -137,6 +164,8 @@ impl Reads {
             streams: FxHashMap::default(),
             queued: FxHashMap::default(),
             rooms: VecDeque::new(),
+            merges: FxHashMap::default(),
+            merges_max,
             pages: VecDeque::new(),
             following: VecDeque::new(),
             waiters: FxHashMap::default(),
@@ -161,6 +190,24 @@ impl Reads {
         if !self.rooms.iter().any(|(wanted, ..)| *wanted == room) {
             self.rooms.push_back((room, stream.clone(), name.clone()));
         }
+    }
+
+    /// Wants the merge of a key read, for what these news say. `false`: more wait than may.
+    pub fn want_merge(&mut self, news: &News) -> bool {
+        let waiting = self.merges.entry(news.stream.clone()).or_default();
+        let (key, partition) = (&news.shown.key, news.partition);
+        let at = waiting.at.get(key).copied();
+        if let Some(merge) = at.and_then(|at| waiting.merges.get_mut(at)) {
+            merge.covers += news.covers;
+            merge.partition = partition;
+            return true;
+        }
+        let may = waiting.merges.len() < self.merges_max;
+        if may {
+            waiting.at.insert(key.clone(), waiting.merges.len());
+            waiting.merges.push(Merge { key: key.clone(), partition, covers: news.covers });
+        }
+        may
     }
 
     pub fn want_page(&mut self, job: PageJob) {
@@ -220,11 +267,23 @@ impl Reads {
         let number = self.next_number;
         let job = self
             .take_keys(number, false)
+            .or_else(|| self.take_merges())
             .or_else(|| self.take_room(number))
             .or_else(|| self.take_keys(number, true))
             .or_else(|| self.following.pop_front())?;
         self.next_number += 1;
         Some(job)
+    }
+
+    fn take_merges(&mut self) -> Option<Job> {
+        let stream = self.merges.keys().next()?.clone();
+        let mut waiting = self.merges.remove(&stream)?;
+        if waiting.merges.len() > self.keys_max {
+            let rest = waiting.merges.split_off(self.keys_max);
+            let at = rest.iter().enumerate().map(|(at, merge)| (merge.key.clone(), at)).collect();
+            self.merges.insert(stream.clone(), Merges { merges: rest, at });
+        }
+        Some(Job::Merges(MergesJob { stream, merges: waiting.merges }))
     }
 
     fn take_room(&mut self, number: u64) -> Option<Job> {
@@ -276,7 +335,7 @@ mod tests {
 
     #[test]
     fn keys_are_read_in_bounded_batches_and_wanted_once() {
-        let mut reads = Reads::new(2, 2);
+        let mut reads = Reads::new(2, 2, 10);
         for room in [1, 2, 1, 3] {
             want(&mut reads, room, false);
         }
@@ -290,7 +349,7 @@ mod tests {
 
     #[test]
     fn who_joins_during_a_read_waits_for_the_next_one() {
-        let mut reads = Reads::new(4, 10);
+        let mut reads = Reads::new(4, 10, 10);
         want(&mut reads, 1, false);
         reads.wait(1, ticket(0), false);
         let (first, ..) = keys(reads.begin()).expect("a job");
@@ -303,7 +362,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_the_store_is_not_served_by_the_view() {
-        let mut reads = Reads::new(4, 10);
+        let mut reads = Reads::new(4, 10, 10);
         reads.wait(1, ticket(0), true);
         assert_eq!(reads.served(1, 5, false), []);
         assert_eq!(reads.served(1, 6, true), [ticket(0)]);

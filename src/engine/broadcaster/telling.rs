@@ -3,10 +3,14 @@
 //! Invariant: whatever was stored is told in every open room it belongs to, or the room is marked and read, or sent anew;
 //! there is no third way. Not here: handing over (`flush`), reading (`answers`).
 
-use super::hub::{Hub, Own, Seat, make_ready};
+use super::{
+    hub::{Hub, Own, Seat, make_ready},
+    reads::MergesJob,
+};
 use crate::{
     document::Positions,
     engine::{
+        api::{Read, ReadError},
         clients::{Client, Noted, member::Phase},
         news::{News, NewsKind, Taken},
         packet::Reason,
@@ -31,11 +35,16 @@ impl Hub {
     }
 
     fn tell(&mut self, news: &News) {
+        match news.kind {
+            NewsKind::Partial => return self.tell_partial(news),
+            NewsKind::Room => return self.tell_room(news),
+            NewsKind::Change | NewsKind::Read | NewsKind::Forgotten => {}
+        }
         let mut encoded = None;
         if let Some(room) = self.rooms.key(&news.stream, &news.shown.key) {
             match news.kind {
                 NewsKind::Forgotten => self.forgotten(room, &news.shown.positions),
-                NewsKind::Change | NewsKind::Read => self.tell_one(room, news, &mut encoded),
+                _ => self.tell_one(room, news, &mut encoded),
             }
         }
         if news.kind == NewsKind::Forgotten {
@@ -44,6 +53,11 @@ impl Hub {
         if let Some(room) = self.rooms.stream(&news.stream) {
             self.tell_many(room, news, &mut encoded);
         }
+        self.want_rooms(news);
+    }
+
+    /// Rooms that show a part of the stream, this key in it, are read.
+    fn want_rooms(&mut self, news: &News) {
         for name in &news.rooms {
             if let Some(id) = self.rooms.app(&news.stream, name)
                 && let Some(Room { of: Of::App(name), stream, .. }) = self.rooms.get(id)
@@ -51,6 +65,32 @@ impl Hub {
                 self.reads.want_room(stream, name, id);
             }
         }
+    }
+
+    /// A partial is never told: where somebody looks at the key, the merge is read, as often as reads come round.
+    fn tell_partial(&mut self, news: &News) {
+        let key = self.rooms.key(&news.stream, &news.shown.key);
+        if (key.is_some() || self.rooms.stream(&news.stream).is_some()) && !self.reads.want_merge(news) {
+            self.gapped();
+        }
+        self.want_rooms(news);
+    }
+
+    /// Merges were read: they are told as the changes they stand for. One that could not be read is found on the beat.
+    pub(super) fn merges_read(&mut self, job: &MergesJob, found: Vec<Result<Option<Read>, ReadError>>) {
+        self.reads.ended();
+        for (merge, found) in job.merges.iter().zip(found) {
+            let Ok(Some(Read { shown, .. })) = found else { continue };
+            let (stream, kind) = (job.stream.clone(), NewsKind::Change);
+            let (partition, covers, rooms) = (merge.partition, merge.covers, Vec::new());
+            self.tell(&News { stream, partition, shown, covers, rooms, kind });
+        }
+    }
+
+    fn tell_room(&mut self, news: &News) {
+        let Some(id) = self.rooms.app(&news.stream, &news.shown.key) else { return };
+        let offer = self.rooms.offer(id, &news.shown, true, || Change::of(&news.stream, &news.shown));
+        self.note_offer(id, offer, news.covers);
     }
 
     fn tell_one(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>) {

@@ -111,6 +111,55 @@ fn app_rooms_show_an_entity_of_their_own_with_the_rooms_position() {
 }
 
 #[test]
+fn of_a_stream_split_by_partition_the_merge_is_told_and_never_a_partial() {
+    let mut stage = Stage::new(&[("kv", 2)], |_| {});
+    let ((client, line), (all, every)) = (stage.connect(), stage.connect());
+    stage.subscribe(client, &line, &["kv/a"], &[]);
+    stage.subscribe(all, &every, &["kv"], &[]);
+    let partial = |stage: &Stage, value: &str| {
+        let mut news = stage.engine.write("kv", "a", Some(value));
+        (news.kind, news.shown.value) = (crate::engine::news::NewsKind::Partial, None);
+        news
+    };
+    let (first, second) = (partial(&stage, "1"), partial(&stage, "2"));
+    stage.tell([first]);
+    stage.tell([second]);
+    assert_eq!((line.take(), every.take()), (vec![], vec![]), "nothing before the merge was read");
+    stage.run_reads();
+    stage.tick(10);
+    for (line, room) in [(line, "kv/a"), (every, "kv")] {
+        let got = line.take();
+        let [Got::Changes(items, _)] = &got[..] else { panic!("one packet, not {got:?}") };
+        assert_eq!((&items[0]["room"], &items[0]["value"]), (&json!(room), &json!(2)));
+        assert_eq!(items[0]["version"], 2);
+        assert_eq!(items.as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[test]
+fn a_room_that_is_told_by_itself_slides_at_one_position() {
+    let mut stage = Stage::kv();
+    let (client, line) = stage.connect();
+    stage.subscribe(client, &line, &["kv:board"], &[]);
+    let room = |stage: &Stage, value: &str| {
+        let mut news = stage.engine.write("kv", "a", Some(value));
+        (news.kind, news.shown.key) = (crate::engine::news::NewsKind::Room, "board".into());
+        news
+    };
+    let mut news = room(&stage, "[1]");
+    stage.tell([news.clone()]);
+    stage.tick(10);
+    stage.tell([news.clone()]);
+    news.shown.value = Some(crate::document::Json::from_checked("[]"));
+    stage.tell([news]);
+    stage.tick(10);
+    let got = line.take();
+    let [Got::Changes(first, _), Got::Changes(second, at)] = &got[..] else { panic!("two, not {got:?}") };
+    assert_eq!((&first[0]["value"], &second[0]["value"]), (&json!([1]), &json!([])));
+    assert_eq!(at, &json!({"kv:board": "0.1.0"}));
+}
+
+#[test]
 fn the_summary_of_streams_comes_at_once_and_every_second() {
     let mut stage = Stage::kv();
     let (client, line) = stage.connect();

@@ -1,0 +1,114 @@
+//! The latest actions of all agents, newest first.
+
+use super::fields::Fields;
+use crate::{
+    app::{App, At, Poison, Step},
+    clock,
+    document::Json,
+    record::{Key, Record},
+    window::{AHEAD_MS, Newest, believed_ms},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The stream `agents-actions`: one entity, with the latest of all agents.
+pub struct Actions;
+
+/// So many are kept.
+pub const KEPT: usize = 100;
+const KEY: &str = "recent";
+/// Further fields of an action are kept up to so many bytes of JSON, all or none.
+const FURTHER_BYTES_MAX: usize = 4 << 10;
+
+/// An action as it is kept and shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Action {
+    /// The producer's, or the position where it gave none.
+    id: String,
+    correlation_id: Option<String>,
+    agent_name: String,
+    action_type: String,
+    action_name: Option<String>,
+    duration_ms: Option<f64>,
+    #[serde(default)]
+    created_at: String,
+    #[serde(flatten)]
+    further: Map<String, Value>,
+}
+
+/// An action with the time it claims.
+pub struct Event {
+    action: Action,
+    time_ms: Option<i64>,
+}
+
+impl App for Actions {
+    type Event = Event;
+    type Entity = Newest<Action>;
+
+    fn decode(&self, record: &Record<'_>) -> Result<Event, Poison> {
+        let mut fields = Fields::of(record)?;
+        let id = fields.text("id")?.filter(|id| !id.is_empty());
+        let (correlation_id, agent_name) = (fields.text("correlation_id")?, fields.name("agent_name")?);
+        let (action_type, action_name) = (fields.name("action_type")?, fields.text("action_name")?);
+        let (duration_ms, time_ms) = (fields.number("duration_ms")?, fields.time()?);
+        let mut further = fields.rest();
+        // Ours, whatever a producer calls so.
+        further.remove("createdAt");
+        if serde_json::to_string(&further).map_or(usize::MAX, |json| json.len()) > FURTHER_BYTES_MAX {
+            further.clear();
+        }
+        let id = id.unwrap_or_else(|| record.position.to_string());
+        let created_at = String::new();
+        let action = Action {
+            id,
+            correlation_id,
+            agent_name,
+            action_type,
+            action_name,
+            duration_ms,
+            created_at,
+            further,
+        };
+        Ok(Event { action, time_ms })
+    }
+
+    fn group_key(&self, _event: &Event) -> Option<Key> {
+        Some(KEY.into())
+    }
+
+    fn step(&self, was: Option<Self::Entity>, mut event: Event, at: &At<'_>) -> Step<Self::Entity> {
+        let mut newest = was.unwrap_or_default();
+        let time_ms = believed_ms(event.time_ms, at.stamp.time_ms, AHEAD_MS);
+        event.action.created_at = clock::iso(time_ms);
+        let position = at.stamp.position;
+        newest.add(time_ms, (position.partition, position.epoch, position.offset), event.action, KEPT);
+        Step::keep(newest)
+    }
+
+    /// Texts are bounded by what a record may have; what is further by `FURTHER_BYTES_MAX`.
+    fn size(&self, entity: &Self::Entity) -> usize {
+        let texts = |action: &Action| {
+            let optional = [&action.correlation_id, &action.action_name];
+            let optional = optional.into_iter().flatten().map(String::len).sum::<usize>();
+            action.id.len() + action.agent_name.len() + action.action_type.len() + optional
+        };
+        entity.iter().map(|(_, action)| 256 + texts(action) + further_bytes(action)).sum()
+    }
+
+    fn merge(&self, partials: Vec<Self::Entity>, _now_ms: i64) -> Option<Self::Entity> {
+        let mut all = Newest::default();
+        partials.iter().for_each(|partial| all.merge(partial, KEPT));
+        Some(all)
+    }
+
+    fn room(&self, _name: &str, entities: Vec<(Key, Self::Entity)>, _now_ms: i64) -> Option<Json> {
+        let actions = entities.iter().flat_map(|(_, newest)| newest.iter().map(|(_, action)| action));
+        Json::of(&actions.collect::<Vec<_>>()).ok()
+    }
+}
+
+fn further_bytes(action: &Action) -> usize {
+    if action.further.is_empty() { 0 } else { FURTHER_BYTES_MAX }
+}

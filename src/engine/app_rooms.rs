@@ -1,0 +1,227 @@
+//! Rooms that show a whole stream, made away from writers and readers: a board, a memo of what each room shows, a beat.
+//!
+//! Invariant: a writer only lays confirmed documents down (newest per entity, bounded); a reader takes what was made last
+//! and waits only where nobody has looked for a while. What is made anew is told as news. While all partitions are ours
+//! the board is as new as the store; what others own is read from the store once a second (semantics 12, 18).
+//! Not here: what a room shows (`App::room`), rooms of a part of a stream (`handle`).
+
+use super::{
+    api::{Read, ReadError},
+    board::KeptBoard,
+    news::{News, NewsKind},
+    progress::lock,
+    stream::Stream,
+};
+use crate::{
+    clock,
+    document::{Document, Shown},
+    metrics,
+    ports::Scan,
+    record::Key,
+};
+use futures_util::FutureExt;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+/// Between two looks: a change is shown within this, and a busy stream costs so many looks a second.
+const LOOK_GAP: Duration = Duration::from_millis(30);
+/// A window slides without a record.
+const SLIDE: Duration = Duration::from_secs(1);
+/// Nobody asked for so long: nothing is made until somebody does.
+const ASKED_MS: i64 = 60_000;
+/// Older than this, what was made last is made anew before it is shown.
+const MEMO_MS: i64 = 1_500;
+/// How long a reader waits for a look.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// Documents in one page of a scan.
+const SCAN_PAGE: usize = 1_000;
+/// Entities that may wait for a look; beyond it the store is read instead.
+const WAITING_MAX: usize = 10_000;
+
+/// What the rooms of one stream show.
+pub struct AppRooms {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    asked_ms: AtomicI64,
+    memo: watch::Sender<Memo>,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    documents: FxHashMap<(Key, Option<u32>), Document>,
+    /// More came than could wait: the store has it.
+    gapped: bool,
+}
+
+/// What was made last.
+#[derive(Clone, Default)]
+struct Memo {
+    rooms: FxHashMap<Key, Shown>,
+    /// 0: never.
+    made_ms: i64,
+    /// Why nothing newer could be made.
+    failed: Option<String>,
+}
+
+impl AppRooms {
+    pub fn new(bytes_max: usize) -> Self {
+        let (memo, _) = watch::channel(Memo::default());
+        AppRooms {
+            waiting: Mutex::default(),
+            wake: Notify::new(),
+            asked_ms: AtomicI64::new(0),
+            memo,
+            bytes_max,
+        }
+    }
+
+    /// Lays down a document that the store has confirmed; never waits.
+    pub fn lay(&self, document: &Document) {
+        let mut waiting = lock(&self.waiting);
+        let id = (document.key.clone(), document.partial);
+        if waiting.documents.len() < WAITING_MAX || waiting.documents.contains_key(&id) {
+            waiting.documents.insert(id, document.clone());
+        } else {
+            waiting.gapped = true;
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// What a room shows: what was made last, unless that is too long ago.
+    pub async fn read(&self, name: &str) -> Result<Option<Read>, ReadError> {
+        let mut made = self.memo.subscribe();
+        let now = clock::now_ms();
+        self.asked_ms.store(now, Ordering::Relaxed);
+        let fresh = |memo: &Memo| memo.made_ms > 0 && now - memo.made_ms < MEMO_MS;
+        if !fresh(&made.borrow_and_update()) {
+            self.wake.notify_one();
+            let looked = tokio::time::timeout(READ_MAX, made.changed()).await;
+            if !matches!(looked, Ok(Ok(()))) && made.borrow().made_ms == 0 {
+                return Err(ReadError::Unavailable("the store has not been read yet".into()));
+            }
+        }
+        let memo = made.borrow();
+        if let (0, Some(why)) = (memo.made_ms, &memo.failed) {
+            return Err(ReadError::Unavailable(why.clone()));
+        }
+        let age_ms = (clock::now_ms() - memo.made_ms).max(0) as u64;
+        Ok(memo.rooms.get(name).map(|shown| Read { shown: shown.clone(), age_ms }))
+    }
+
+    fn is_asked(&self) -> bool {
+        clock::now_ms() - self.asked_ms.load(Ordering::Relaxed) < ASKED_MS
+    }
+}
+
+/// The one that looks.
+struct Look {
+    stream: Arc<Stream>,
+    board: Box<dyn KeptBoard>,
+    /// Under which assignments the board was read from the store; empty: never.
+    read_under: Vec<(u32, u64)>,
+    read_at: Option<Instant>,
+    gapped: bool,
+}
+
+/// Keeps the rooms of a stream until the runtime ends. Does nothing for a stream that has none.
+pub async fn run(stream: Arc<Stream>) {
+    let Some(rooms) = stream.rooms.clone() else { return };
+    let board = stream.spec.shows.board(rooms.bytes_max);
+    let mut look = Look { stream, board, read_under: Vec::new(), read_at: None, gapped: true };
+    loop {
+        // A wake that came while it looked is kept: nothing laid down is ever passed over.
+        let slide = if rooms.is_asked() { SLIDE } else { Duration::from_secs(5) };
+        let _ = tokio::time::timeout(slide, rooms.wake.notified()).await; // either way it looks
+        look.take_in(&rooms);
+        if rooms.is_asked() || look.read_at.is_none() {
+            look.look(&rooms).await;
+        }
+        tokio::time::sleep(LOOK_GAP).await;
+    }
+}
+
+impl Look {
+    fn take_in(&mut self, rooms: &AppRooms) {
+        let waiting = std::mem::take(&mut *lock(&rooms.waiting));
+        self.gapped |= waiting.gapped;
+        for (_, document) in waiting.documents {
+            self.board.take_in(document);
+        }
+        let dropped = self.board.dropped();
+        if dropped > 0 {
+            let labels = [("stream", self.stream.name().to_string()), ("cache", "board".to_owned())];
+            metrics::EVICTED.add(&labels, dropped);
+        }
+    }
+
+    async fn look(&mut self, rooms: &AppRooms) {
+        let failed = self.keep_up().await.err();
+        // Of a board that was never whole nothing is shown.
+        if self.read_at.is_none() {
+            rooms.memo.send_modify(|memo| memo.failed = failed);
+            return;
+        }
+        let now_ms = clock::now_ms();
+        let shown = self.board.rooms(&self.stream.spec.rooms, now_ms);
+        let made: FxHashMap<Key, Shown> = shown.into_iter().map(|s| (s.key.clone(), s)).collect();
+        let before = rooms.memo.send_replace(Memo { rooms: made.clone(), made_ms: now_ms, failed });
+        let prefix = self.stream.room_prefix();
+        let changed = made.into_values().filter(|shown| before.rooms.get(&shown.key) != Some(shown));
+        let news: Vec<News> = changed.map(|shown| News::of_room(prefix.clone(), shown)).collect();
+        if !news.is_empty() {
+            self.stream.shared.news.offer(news);
+        }
+    }
+
+    /// Reads the store where the board may lack something of it.
+    async fn keep_up(&mut self) -> Result<(), String> {
+        let owned = self.stream.progress.owned.assignments();
+        let all_ours = self.stream.owns_all();
+        let interval = Duration::from_millis(self.stream.shared.feed_interval_ms);
+        let is_due = self.read_at.is_none_or(|at| clock::instant() - at >= interval);
+        let lacks = self.gapped || self.read_under != owned || !all_ours;
+        if !is_due || !lacks {
+            return Ok(());
+        }
+        let mut after = None;
+        let mut keys = FxHashSet::default();
+        loop {
+            let scan = Scan { after: after.take(), limit: SCAN_PAGE, with_removed: true, ..Scan::default() };
+            let (store, name) = (self.stream.shared.readers.clone(), self.stream.name().clone());
+            let call = async move { store.scan(&name, scan).await }.boxed();
+            let page = self.stream.try_store(call).await.map_err(|error| error.to_string())?;
+            let is_last = page.len() < SCAN_PAGE;
+            after = page.last().map(|document| document.key.to_string());
+            for document in page {
+                keys.insert(document.key.clone());
+                self.board.take_in(document);
+            }
+            if is_last {
+                break;
+            }
+        }
+        self.board.keep_only(&keys);
+        (self.read_under, self.gapped, self.read_at) = (owned, false, Some(clock::instant()));
+        Ok(())
+    }
+}
+
+impl News {
+    /// News of a room that shows a whole stream: the room's own entity under the room's name.
+    fn of_room(prefix: super::api::StreamName, shown: Shown) -> News {
+        let partition = shown.positions.0.first().map_or(0, |position| position.partition);
+        News { stream: prefix, partition, shown, covers: 1, rooms: Vec::new(), kind: NewsKind::Room }
+    }
+}
