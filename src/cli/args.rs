@@ -15,7 +15,7 @@ const FILE_VARIABLE: &str = "STATECAST_CONFIG";
 #[derive(Debug, Parser)]
 #[command(name = "statecast", version, arg_required_else_help = true, subcommand_required = true)]
 #[command(
-    after_help = "Exit codes: 0 clean, 64 configuration, 65 not all of an order was done, 69 a dependency that never came, 70 our own fault."
+    after_help = "Exit codes: 0 clean, 1 what is stored differs from the log, 64 configuration, 65 not all of an order was done, 69 a dependency that never came, 70 our own fault."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -42,6 +42,16 @@ pub enum Command {
     /// Dead letters of a running instance: what could not be taken in, and what to do about it.
     #[command(arg_required_else_help = true)]
     Dlq(Dlq),
+    /// Compute again from the log what a stream has stored, and print every difference.
+    ///
+    /// Exit 0: none; 1: some. Only reads, so it may run beside a live instance on Kafka; an embedded folder has one owner.
+    Verify {
+        /// A stream, or an app for all of its streams: kv, agents, agents-routing.
+        #[arg(value_name = "STREAM|APP")]
+        name: String,
+        #[command(flatten)]
+        given: Given,
+    },
     /// Print the version.
     Version,
 }

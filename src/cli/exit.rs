@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or stopped as asked.
     Clean,
+    /// What is stored is not what the log says.
+    Differs,
     /// The configuration asks for what is wrong or cannot be had here: a port in use, a folder another process owns.
     Configuration,
     /// An order was understood and not all of it was done: no such dead letter, or a newer record stands.
@@ -22,6 +24,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Clean => 0,
+            Exit::Differs => 1,
             Exit::Configuration => 64,
             Exit::Partly => 65,
             Exit::Unavailable => 69,

@@ -40,6 +40,8 @@ pub enum Next {
     Serve(Box<Config>),
     ApplyTopics(Box<Config>),
     DeadLetters(Box<Order>),
+    /// Configuration, and the stream or app.
+    Verify(Box<Config>, String),
 }
 
 /// The end of a process.
@@ -89,6 +91,10 @@ pub fn main() -> ExitCode {
         Next::Serve(config) => end(&config, serve::run((*config).clone()).map(|()| String::new())),
         Next::ApplyTopics(config) => end(&config, serve::apply_topics(&config)),
         Next::DeadLetters(order) => order.run().print(),
+        Next::Verify(config, name) => match serve::verify(&config, &name) {
+            Ok((exit, stdout)) => Ended { exit, stdout, stderr: String::new() }.print(),
+            Err(fault) => end(&config, Err(fault)),
+        },
     }
 }
 
@@ -114,6 +120,9 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> 
             loaded(given).map(|loaded| Next::ApplyTopics(Box::new(loaded.config)))
         }
         Command::Dlq(asked) => order(asked, environment).map(|order| Next::DeadLetters(Box::new(order))),
+        Command::Verify { name, given } => {
+            loaded(given).map(|loaded| Next::Verify(Box::new(loaded.config), name))
+        }
         Command::CheckConfig(given) => loaded(given).map(|loaded| Next::End(good(&loaded))),
         Command::DefaultConfig { markdown } => {
             let text = if markdown { print::manual() } else { print::default_config() };

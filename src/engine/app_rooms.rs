@@ -199,7 +199,7 @@ impl Look {
         let mut keys = FxHashSet::default();
         loop {
             let scan = Scan { after: after.take(), limit: SCAN_PAGE, with_removed: true, ..Scan::default() };
-            let (store, name) = (self.stream.shared.readers.clone(), self.stream.name().clone());
+            let (store, name) = (self.stream.shared.readers.clone(), self.stream.collection().clone());
             let call = async move { store.scan(&name, scan).await }.boxed();
             let page = self.stream.try_store(call).await.map_err(|error| error.to_string())?;
             let is_last = page.len() < SCAN_PAGE;

@@ -206,12 +206,12 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
             advanced(stream, &change.document);
         }
         // First the view, then the question: who opens a room in between reads the change there.
-        if stream.view.take_in(&change.document)
-            && stream.shared.news.interest.wants(stream.name(), &change.document.key)
-        {
-            news.extend(news_of(stream, change));
+        if stream.view.take_in(&change.document) {
             if let Some(rooms) = &stream.rooms {
                 rooms.lay(&change.document);
+            }
+            if stream.shared.news.interest.wants(stream.name(), &change.document.key) {
+                news.extend(news_of(stream, change));
             }
         }
         stream.watchers.changed(&change.document.key);

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, streams},
     engine::stream::StreamSpec,
     ports::{Ports, TopicSpec},
-    telemetry,
+    telemetry, verify,
 };
 use std::{fmt::Write as _, io, time::Duration};
 use tokio::{
@@ -89,6 +89,24 @@ fn asked_to_stop() -> Result<CancellationToken, Fault> {
         heard.cancel();
     });
     Ok(asked)
+}
+
+/// Computes the streams of this name again from the log; says every difference from what is stored.
+pub fn verify(config: &Config, name: &str) -> Result<(Exit, String), Fault> {
+    let _logging = start_logging(config)?;
+    let chosen = verify::chosen(apps::register(config), name)?;
+    runtime()?.block_on(async {
+        let ports = ports(config).await?;
+        let (mut exit, mut said) = (Exit::Clean, String::new());
+        for spec in &chosen {
+            let report = verify::stream(config, &ports, spec).await?;
+            if !report.is_same() {
+                exit = Exit::Differs;
+            }
+            let _ = writeln!(said, "{report}");
+        }
+        Ok((exit, said))
+    })
 }
 
 /// Creates the topics that the enabled streams need; says which those are and how they stand.

@@ -4,11 +4,12 @@ use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
     app::{App, At, Poison, Reason, Step},
     config::Config,
-    document::Json,
+    document::{Json, Positions},
     engine::{
         api::{Kind, RoomsUnder, State},
         fold::Fold,
         news::NewsKind,
+        rooms::{Rooms, name::Target},
         run::{self, Running},
         shows::Typed,
         stream::StreamSpec,
@@ -54,6 +55,8 @@ fn spec() -> StreamSpec {
     let topic = TopicSpec { name: "tally".into(), partitions: PARTITIONS, retention: None, replication: -1 };
     StreamSpec {
         name: "tally".into(),
+        collection: "tally".into(),
+        ttl_ms: None,
         kind: Kind::App,
         app: Some("tally".into()),
         topic,
@@ -66,6 +69,7 @@ fn spec() -> StreamSpec {
         rooms_under: Some("counts".into()),
         write_hint: None,
         shows: Box::new(Typed::new(app.clone(), true)),
+        check: Box::new(|record| Tally.decode(record).map(drop)),
         fold: Box::new(move |settings| Box::new(Fold::new(app.clone(), settings))),
     }
 }
@@ -156,6 +160,9 @@ async fn a_partial_is_never_told_and_a_room_is_told_by_itself() {
     let live = bench.start("one").await;
     until("running", true, async || live.engine.streams().iter().all(|s| s.state == State::Running)).await;
     until("asked", true, async || live.engine.read_room("counts", "board").await.is_ok()).await;
+    let mut rooms = Rooms::new(1, 1 << 10);
+    rooms.tell_interest(live.news.interest.clone());
+    rooms.open("tally", &Target::Stream { stream: "tally" }, Positions::default);
     live.news.take();
     bench.count("a", 0).await;
     bench.count("a", 1).await;

@@ -151,7 +151,7 @@ async fn look_again(
     for page in behind.chunks(SCAN_PAGE) {
         let ids: Vec<EntityId> =
             page.iter().map(|d| EntityId { key: d.key.clone(), partial: d.partial }).collect();
-        let found = ports.readers.load(&spec.name, &ids).await.map_err(store_fault)?;
+        let found = ports.readers.load(&spec.collection, &ids).await.map_err(store_fault)?;
         let found: FxHashMap<_, _> = found.into_iter().map(|d| ((d.key.clone(), d.partial), d)).collect();
         for expected in page {
             match found.get(&(expected.key.clone(), expected.partial)) {
@@ -193,7 +193,7 @@ async fn by_partition(ports: &Ports, spec: &StreamSpec) -> Result<BTreeMap<u32, 
     let mut after = None;
     loop {
         let scan = Scan { after: after.take(), limit: SCAN_PAGE, with_removed: true, ..Scan::default() };
-        let page = ports.readers.scan(&spec.name, scan).await.map_err(store_fault)?;
+        let page = ports.readers.scan(&spec.collection, scan).await.map_err(store_fault)?;
         let is_last = page.len() < SCAN_PAGE;
         after = page.last().map(|document| document.key.to_string());
         for document in page {
@@ -217,6 +217,7 @@ fn settings(engine: &config::Engine, spec: &StreamSpec) -> FoldSettings {
         depth_max: engine.depth_max,
         cache_bytes_max: usize::MAX,
         tombstone_keep_ms: (engine.tombstone_keep_s * 1000) as i64,
+        ttl_ms: spec.ttl_ms,
     }
 }
 

@@ -154,9 +154,9 @@ describe('the streams', () => {
 
 describe('the agents', () => {
   it('are read in either spelling, bare or wrapped', () => {
-    const one = { agent: 'coder', requests: 4, routing_ms: 5, confidence: 0.9, last: 'x' }
-    expect(readAgents([{ agent: 'coder', totalRequests: 4, avgRoutingTime: 5, avgConfidence: 0.9, lastSeen: 'x' }])).toEqual([one])
-    expect(readAgents({ agents: [{ agent: 'coder', total_requests: 4, avg_routing_time: 5, avg_confidence: 0.9, last_seen: 'x' }] })).toEqual([one])
+    const one = { agent: 'coder', requests: 4, routing_ms: 5, confidence: 0.9, last: 'x', hours: [1, 3] }
+    expect(readAgents([{ agent: 'coder', totalRequests: 4, avgRoutingTime: 5, avgConfidence: 0.9, lastSeen: 'x', requestsPerHour: [1, 3] }])).toEqual([one])
+    expect(readAgents({ agents: [{ agent: 'coder', total_requests: 4, avg_routing_time: 5, avg_confidence: 0.9, last_seen: 'x', requests_per_hour: [1, 3] }] })).toEqual([one])
     expect(readActions([{ id: '1', agent_name: 'a', action_type: 'error', action_name: 'n', duration_ms: 3, timestamp: 't' }])[0]).toMatchObject({ agent: 'a', type: 'error', ms: 3, at: 't' })
   })
   it('leave out what is not told', () => {

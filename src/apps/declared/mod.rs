@@ -177,6 +177,21 @@ impl App for Declared {
         }
     }
 
+    fn rooms(&self, key: &str) -> Vec<String> {
+        self.0.rooms.iter().filter(|(_, of)| of == key).map(|(room, _)| room.clone()).collect()
+    }
+
+    /// A room shows one key.
+    fn room_prefix(&self, name: &str) -> String {
+        self.0.rooms.iter().find(|(room, _)| room == name).map(|(_, key)| key.clone()).unwrap_or_default()
+    }
+
+    fn room(&self, name: &str, entities: Vec<(Key, Entity)>, _now_ms: i64) -> Option<Json> {
+        let key = self.room_prefix(name);
+        let (_, entity) = entities.iter().find(|(of, _)| **of == *key)?;
+        self.to_json(entity).ok()
+    }
+
     fn merge(&self, partials: Vec<Entity>, now_ms: i64) -> Option<Entity> {
         let merged = partials.into_iter().reduce(|held, other| self.merge_two(held, other))?;
         let shown = match (merged, &self.0.projection) {

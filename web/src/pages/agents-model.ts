@@ -5,7 +5,7 @@ import type { Point } from '../parts/chart'
 import type { RoomEvent } from '../live/room'
 import type { Json } from '../wire'
 
-export interface Agent { agent: string; requests: number; routing_ms: number | null; confidence: number | null; last: string }
+export interface Agent { agent: string; requests: number; routing_ms: number | null; confidence: number | null; last: string; hours: number[] }
 export interface Action { id: string; agent: string; type: string; name: string; ms: number | null; at: string }
 export interface Pair { from: string; to: string; count: number }
 export interface Performance { p50: number | null; p90: number | null; p99: number | null; cache: number | null; candidates: number | null; per_min: number | null; strategies: [string, number][] }
@@ -23,6 +23,7 @@ type Fields = Record<string, unknown>
 const fields = (v: unknown): Fields => (v && typeof v === 'object' ? (v as Fields) : {})
 const one = (f: Fields, ...names: string[]): unknown => { for (const n of names) if (f[n] !== undefined && f[n] !== null) return f[n]; return undefined }
 const number = (v: unknown): number | null => (typeof v === 'number' && Number.isFinite(v) ? v : null)
+const numbers = (v: unknown): number[] => (Array.isArray(v) ? v.map((n) => number(n) ?? 0) : [])
 const text = (v: unknown): string => (typeof v === 'string' ? v : '')
 
 /** A list, or the first list inside an object. */
@@ -34,7 +35,8 @@ function list(v: unknown): Fields[] {
 
 export const readAgents = (v: unknown): Agent[] => list(v).map((f) => ({
   agent: text(one(f, 'agent', 'agentName', 'agent_name')), requests: number(one(f, 'totalRequests', 'total_requests')) ?? 0,
-  routing_ms: number(one(f, 'avgRoutingTime', 'avg_routing_time')), confidence: number(one(f, 'avgConfidence', 'avg_confidence')), last: text(one(f, 'lastSeen', 'last_seen'))
+  routing_ms: number(one(f, 'avgRoutingTime', 'avg_routing_time')), confidence: number(one(f, 'avgConfidence', 'avg_confidence')), last: text(one(f, 'lastSeen', 'last_seen')),
+  hours: numbers(one(f, 'requestsPerHour', 'requests_per_hour'))
 }))
 
 export const readActions = (v: unknown): Action[] => list(v).map((f) => ({

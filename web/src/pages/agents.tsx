@@ -13,6 +13,7 @@ import { Age, Cell } from '../parts/cells'
 import { Chart, type ChartData } from '../parts/chart'
 import { AsOf } from '../parts/chrome'
 import { Glyph } from '../parts/glyph'
+import { Spark } from '../parts/spark'
 import type { Json } from '../wire'
 import { AgentsModel, PARTS, URLS, type Action, type Agent, type Pair, type Performance } from './agents-model'
 
@@ -20,6 +21,7 @@ const SLOTS = 19
 const ACTIVE_MS = 60_000
 const PAINT_MS = 500
 const HOUR_MS = 3_600_000
+const HOURS = 24
 const SHAPES: Record<string, [string, string]> = { tool_call: ['ring', ''], decision: ['diamond', 't-data'], success: ['live', 't-live'], error: ['offline', 't-fault'] }
 
 export function Agents(): JSX.Element {
@@ -95,13 +97,13 @@ function Table({ agents }: { agents: Agent[]; rev: number }): JSX.Element {
   return (
     <table class="t ag"><caption class="sr">Agents over the last 24 hours</caption>
       <colgroup><col class="w-n" /><col class="w-r" /><col class="w-s" /><col class="w-m" /><col class="w-k" /><col class="w-l" /></colgroup>
-      <thead><tr><th scope="col">Agent</th><th scope="col" class="r">Requests</th><th scope="col" class="c-share">Share</th><th scope="col" class="r">Mean routing</th><th scope="col" class="r">Mean confidence</th><th scope="col" class="r">Last seen</th></tr></thead>
+      <thead><tr><th scope="col">Agent</th><th scope="col" class="r">Requests</th><th scope="col" class="c-share">Last 24 h</th><th scope="col" class="r">Mean routing</th><th scope="col" class="r">Mean confidence</th><th scope="col" class="r">Last seen</th></tr></thead>
       <tbody>
         {agents.map((a) => (
           <tr key={a.agent}>
             <td class="name13">{a.agent}</td>
             <td class="r"><Cell text={int(a.requests)} strong /></td>
-            <td class="c-share"><span class="share"><i style={{ width: `${(100 * a.requests) / most}%` }} /></span></td>
+            <td class="c-share">{a.hours.length > 0 ? <Spark values={a.hours} span={HOURS} label={`requests per hour, last 24 hours: now ${int(a.hours[a.hours.length - 1]!)}, most ${int(Math.max(...a.hours))}`} /> : <span class="share"><i style={{ width: `${(100 * a.requests) / most}%` }} /></span>}</td>
             <td class="r">{a.routing_ms === null ? '' : `${ms(a.routing_ms)} ms`}</td>
             <td class="r">{a.confidence !== null && <><span class="dotline" aria-hidden="true"><i style={{ left: `${Math.min(1, a.confidence) * 100}%` }} /></span> <span class="conf-n">{a.confidence.toFixed(3)}</span></>}</td>
             <td class="r dim"><Age at={a.last} /></td>

@@ -1,13 +1,13 @@
-// Sparkline of the last sixty seconds and the comb of lag, one tooth a partition. Invariant: both
+// Sparkline of the last sixty seconds (or of as many steps as `span` says) and the comb of lag, one tooth a partition. Invariant: both
 // keep their size whatever the values. No axes: the figures stand beside them.
 import type { JSX } from 'preact'
 import { int, rate } from '../fmt'
 
 export const SECONDS = 60
 
-export function Spark({ values, tone = '', label, width = 132, height = 26 }: { values: number[]; tone?: '' | 'held' | 'still'; label?: string; width?: number; height?: number }): JSX.Element {
+export function Spark({ values, tone = '', label, width = 132, height = 26, span = SECONDS }: { values: number[]; span?: number; tone?: '' | 'held' | 'still'; label?: string; width?: number; height?: number }): JSX.Element {
   const top = Math.max(1, ...values) * 1.15
-  const x = (i: number): number => 1 + ((SECONDS - values.length + i) * (width - 6)) / (SECONDS - 1)
+  const x = (i: number): number => 1 + ((span - values.length + i) * (width - 6)) / (span - 1)
   const y = (v: number): number => height - 2 - (v / top) * (height - 5)
   const line = values.map((v, i) => `${i ? 'L' : 'M'}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join('')
   const last = values.length - 1
