@@ -2,6 +2,7 @@
 //!
 //! Invariant: this is the only place that knows the apps by name; the engine gets each as a `StreamSpec`.
 
+pub mod activity;
 pub mod declared;
 pub mod kv;
 
@@ -14,23 +15,41 @@ use crate::{
     config::{Config, Stream, streams::Wanted},
     document::{Document, Shown},
     engine::{api::Kind, fold::Fold, stream::StreamSpec, view},
+    http::Context,
     ports::TopicSpec,
 };
 use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
 
 /// A stream that is there without being configured, with the settings it has then.
 pub struct BuiltIn {
     pub stream: &'static str,
     pub settings: fn() -> Stream,
     spec: fn(&Config, Wanted) -> StreamSpec,
+    /// HTTP of the app's own, beside what every stream has; of an app with several streams one has it.
+    door: Option<fn() -> OpenApiRouter<Context>>,
 }
 
 /// The built-in streams, in the order they are shown.
-pub const BUILT_IN: &[BuiltIn] = &[BuiltIn {
-    stream: "kv",
-    settings: Stream::default,
-    spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, Arc::new(kv::Kv)),
-}];
+pub const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        stream: "kv",
+        settings: Stream::default,
+        spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, Arc::new(kv::Kv)),
+        door: None,
+    },
+    BuiltIn {
+        stream: activity::STREAM,
+        settings: activity::settings,
+        spec: |config, wanted| StreamSpec {
+            rows: vec![activity::EVENTS.into()],
+            has_row_ids: true,
+            write_hint: Some("POST /events/generate, or produce an event to the topic".into()),
+            ..by_partition(config, wanted, "activity", Kind::App, Arc::new(activity::Activity::new(config)))
+        },
+        door: Some(activity::door::routes),
+    },
+];
 
 /// Every enabled stream of this process: the built-in ones, and those that the configuration declares.
 pub fn register(config: &Config) -> Vec<StreamSpec> {
@@ -63,6 +82,27 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
         spec.has_row_ids = true;
     }
     Some(spec)
+}
+
+/// The paths of the apps whose streams are enabled.
+pub fn doors(config: &Config) -> OpenApiRouter<Context> {
+    let enabled = crate::config::streams::enabled(config);
+    let is_enabled = |built_in: &&BuiltIn| enabled.iter().any(|wanted| wanted.name == built_in.stream);
+    let doors = BUILT_IN.iter().filter(is_enabled).filter_map(|built_in| built_in.door);
+    doors.fold(OpenApiRouter::default(), |all, door| all.merge(door()))
+}
+
+/// A stream whose entities are keyed by what the app reads in the value: one partial for each source partition, merged
+/// by the app where they are read.
+fn by_partition<A: App>(
+    config: &Config,
+    wanted: Wanted,
+    app_name: &str,
+    kind: Kind,
+    app: Arc<A>,
+) -> StreamSpec {
+    let merge = Some(merged(app.clone()));
+    StreamSpec { by_partition: true, merge, ..keyed(config, wanted, app_name, kind, app) }
 }
 
 /// A stream whose entities are keyed by the record's key. `app_name`: the system it belongs to.

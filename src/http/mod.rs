@@ -4,6 +4,7 @@
 //! problem+json, every answer has the security headers, and a panic in one request leaks nothing and ends nothing else.
 //! Not here: Socket.IO and `/live` (`live`), which come as a router to be merged.
 
+pub mod append;
 pub mod assets;
 pub mod conditions;
 pub mod counted;
