@@ -27,7 +27,7 @@ CLIENTS := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcar
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
-        build-tests bench faults services-up services-down
+        build-tests replay bench faults services-up services-down
 
 help:
 	@echo 'make run              build and serve on the embedded log and store, and print where'
@@ -36,6 +36,7 @@ help:
 	@echo 'make test             format, dependencies, lints, pages, and all tests on real Kafka, MongoDB, Redis, Chromium'
 	@echo 'make test-rust ARGS=  cargo test with these services; ARGS is passed on, as in ARGS="kafka:: -- --nocapture"'
 	@echo '     test-format test-deny test-lint test-web test-services test-browser: each step alone'
+	@echo 'make replay           send a public data set to what make run serves, as if it happened now (ARGS=--help)'
 	@echo 'make bench            the table of figures (ONLY=name for one row)'
 	@echo 'make faults           every fault with its proof (ONLY=F14 SEED=7 replays one)'
 	@echo 'make services-up      leave Kafka, MongoDB and Redis running: eval "$$(scripts/services env)"'
@@ -114,6 +115,13 @@ ifneq ($(wildcard tests/browser/page.mjs),)
 	$(STEP) 'pages in Chromium' env STATECAST_BIN=$(BIN) $(SERVICES) run kafka mongodb chromium --keep-logs $(CACHE)/logs -- \
 	  node tests/browser/page.mjs
 endif
+
+# --- data to look at ---------------------------------------------------------------------------------------------
+
+# The data are fetched from the package registry and are no part of this.
+replay: loadtest/replay/node_modules/.package-lock.json
+	$(STEP) 'build' cargo build $(CARGO_FLAGS) --example replay
+	@exec $(dir $(BIN))examples/replay $(ARGS)
 
 # --- figures and faults ------------------------------------------------------------------------------------------
 

@@ -120,7 +120,18 @@ pub struct Row {
     /// The name after `STREAM.`: `events`, `audit`.
     pub name: &'static str,
     pub id: String,
+    /// What kind of row it is, for who lists rows of one kind.
+    pub label: Option<String>,
+    /// When it happened, in ms since 1970 UTC, by which rows are listed; `None`: the record's time.
+    pub time_ms: Option<i64>,
     pub json: Json,
+}
+
+impl Row {
+    /// A row without a label, of the record's time.
+    pub fn new(name: &'static str, id: impl Into<String>, json: Json) -> Self {
+        Row { name, id: id.into(), label: None, time_ms: None, json }
+    }
 }
 
 /// A record for another topic; carries `statecast-origin` so that a repeat is known.

@@ -4,6 +4,8 @@
 //! twice in one object, depth bounded), so the store has no reason of its own to refuse it.
 //! Not here: schemas, sizes, what the value means.
 
+pub mod members;
+
 use crate::app::{Poison, Reason};
 use rustc_hash::FxHashSet;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};

@@ -188,9 +188,45 @@ impl Upsert {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRow {
     pub id: String,
+    /// The key of the entity it belongs to.
+    pub key: Key,
+    /// What kind of row it is, where rows of several kinds lie together.
+    pub label: Option<String>,
     pub first: Position,
     pub time_ms: i64,
     pub json: crate::document::Json,
+}
+
+/// One page of rows, in the order of (`time_ms`, `id`) or the other way round.
+#[derive(Debug, Clone, Default)]
+pub struct RowScan {
+    /// Rows of this key alone.
+    pub key: Option<String>,
+    /// Rows of this label alone.
+    pub label: Option<String>,
+    /// The first time wanted (inclusive), in ms since 1970.
+    pub from_ms: Option<i64>,
+    /// The first time not wanted any more.
+    pub until_ms: Option<i64>,
+    pub newest_first: bool,
+    /// Time and id of the last row of the page before; it need not be there.
+    pub after: Option<(i64, String)>,
+    pub limit: usize,
+}
+
+impl RowScan {
+    /// The page of every row, from the oldest on.
+    pub fn all(limit: usize) -> Self {
+        RowScan { limit, ..RowScan::default() }
+    }
+
+    /// Whether a row is within what is asked for, wherever the page begins.
+    pub fn wants(&self, row: &StoredRow) -> bool {
+        self.key.as_deref().is_none_or(|key| *key == *row.key)
+            && self.label.as_ref().is_none_or(|label| row.label.as_ref() == Some(label))
+            && self.from_ms.is_none_or(|from| row.time_ms >= from)
+            && self.until_ms.is_none_or(|until| row.time_ms < until)
+    }
 }
 
 /// Names one entity of a stream; `partial` as in `Document`.
@@ -246,13 +282,14 @@ pub trait Store: Send + Sync + 'static {
     fn write<'a>(&'a self, stream: &'a str, upserts: Vec<Upsert>)
     -> BoxFuture<'a, Result<usize, StoreError>>;
 
-    /// Inserts rows whose id is not there yet into `STREAM.NAME`; existing ones stay as they are. Durable on return.
+    /// Inserts rows whose id is not there yet into `STREAM.NAME`; existing ones stay as they are. Durable on return; how
+    /// many were inserted.
     fn insert_rows<'a>(
         &'a self,
         stream: &'a str,
         name: &'a str,
         rows: Vec<StoredRow>,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> BoxFuture<'a, Result<usize, StoreError>>;
 
     /// The positions that first inserted these row ids; absent ones are left out.
     fn row_firsts<'a>(
@@ -262,13 +299,20 @@ pub trait Store: Send + Sync + 'static {
         ids: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<(String, Position)>, StoreError>>;
 
-    /// Rows in the order of (`time_ms`, `id`), after a cursor of the same pair.
+    /// The row of this id.
+    fn load_row<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, StoreError>>;
+
+    /// One page of rows.
     fn scan_rows<'a>(
         &'a self,
         stream: &'a str,
         name: &'a str,
-        after: Option<(i64, String)>,
-        limit: usize,
+        scan: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>>;
 
     /// One page of entities in key order.

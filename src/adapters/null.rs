@@ -4,7 +4,7 @@
 
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, Scan, Store, StoreError, StoredRow, Upsert},
+    ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
     record::Position,
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -45,9 +45,9 @@ impl Store for NullStore {
         &'a self,
         _: &'a str,
         _: &'a str,
-        _: Vec<StoredRow>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        done(())
+        rows: Vec<StoredRow>,
+    ) -> BoxFuture<'a, Result<usize, StoreError>> {
+        done(rows.len())
     }
 
     fn row_firsts<'a>(
@@ -59,12 +59,20 @@ impl Store for NullStore {
         done(Vec::new())
     }
 
+    fn load_row<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, StoreError>> {
+        done(None)
+    }
+
     fn scan_rows<'a>(
         &'a self,
         _: &'a str,
         _: &'a str,
-        _: Option<(i64, String)>,
-        _: usize,
+        _: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
         done(Vec::new())
     }

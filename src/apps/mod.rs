@@ -2,6 +2,7 @@
 //!
 //! Invariant: this is the only place that knows the apps by name; the engine gets each as a `StreamSpec`.
 
+pub mod activity;
 pub mod agents;
 pub mod declared;
 pub mod kv;
@@ -17,53 +18,81 @@ use crate::{
     http::Context,
     ports::TopicSpec,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use utoipa_axum::router::OpenApiRouter;
 
 /// A stream that is there without being configured, with the settings it has then.
 pub struct BuiltIn {
     pub stream: &'static str,
+    /// The app it belongs to; one app may have several streams.
+    pub app: &'static str,
     pub settings: fn() -> Stream,
     spec: fn(&Config, Wanted) -> StreamSpec,
+    /// HTTP of the app's own, beside what every stream has; all streams of an app have the same.
+    door: Option<fn() -> OpenApiRouter<Context>>,
 }
 
 /// The built-in streams, in the order they are shown.
 pub const BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
+        stream: "kv",
+        app: "kv",
+        settings: Stream::default,
+        spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, Arc::new(kv::Kv)),
+        door: None,
+    },
+    BuiltIn {
         stream: "agents-routing",
-        settings: || off("agent-routing-decisions"),
+        app: agents::APP,
+        settings: || on("agent-routing-decisions"),
         spec: |config, wanted| agents(config, wanted, "summary", agents::Routing),
+        door: Some(agents::routes::routes),
     },
     BuiltIn {
         stream: "agents-actions",
-        settings: || off("agent-actions"),
+        app: agents::APP,
+        settings: || on("agent-actions"),
         spec: |config, wanted| agents(config, wanted, "actions", agents::Actions),
+        door: Some(agents::routes::routes),
     },
     BuiltIn {
         stream: "agents-transformations",
-        settings: || off("agent-transformation-events"),
+        app: agents::APP,
+        settings: || on("agent-transformation-events"),
         spec: |config, wanted| agents(config, wanted, "transformations", agents::Transformations),
+        door: Some(agents::routes::routes),
     },
     BuiltIn {
         stream: "agents-performance",
-        settings: || off("router-performance-metrics"),
+        app: agents::APP,
+        settings: || on("router-performance-metrics"),
         spec: |config, wanted| agents(config, wanted, "performance", agents::RouterPerformance),
+        door: Some(agents::routes::routes),
     },
     BuiltIn {
-        stream: "kv",
-        settings: Stream::default,
-        spec: |config, wanted| keyed(config, wanted, "kv", Kind::Latest, Arc::new(kv::Kv)),
+        stream: activity::STREAM,
+        app: activity::STREAM,
+        settings: activity::settings,
+        spec: |config, wanted| StreamSpec {
+            rows: vec![activity::EVENTS.into()],
+            has_row_ids: true,
+            write_hint: Some("POST /events/generate, or produce an event to the topic".into()),
+            ..spec(
+                config,
+                wanted,
+                activity::STREAM,
+                Kind::App,
+                Arc::new(activity::Activity::new(config)),
+                true,
+            )
+        },
+        door: Some(activity::door::routes),
     },
 ];
 
-/// Paths of the apps' own, beside those every stream has.
-pub fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::default().merge(agents::routes::routes())
-}
-
-/// A built-in stream that is there once it is enabled.
-fn off(topic: &str) -> Stream {
-    Stream { enabled: false, topic: topic.to_owned(), ..Stream::default() }
+/// A built-in stream of this topic.
+fn on(topic: &str) -> Stream {
+    Stream { topic: topic.to_owned(), ..Stream::default() }
 }
 
 /// A stream of the agents: partials, of which one room shows the whole.
@@ -108,6 +137,16 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
         spec.has_row_ids = true;
     }
     Some(spec)
+}
+
+/// The paths of the apps whose streams are enabled, each app's once.
+pub fn doors(config: &Config) -> OpenApiRouter<Context> {
+    let enabled = crate::config::streams::enabled(config);
+    let mut seen = BTreeSet::new();
+    let is_enabled = |built_in: &&BuiltIn| enabled.iter().any(|wanted| wanted.name == built_in.stream);
+    let first = BUILT_IN.iter().filter(is_enabled).filter(|built_in| seen.insert(built_in.app));
+    let doors: Vec<_> = first.filter_map(|built_in| built_in.door).collect();
+    doors.into_iter().fold(OpenApiRouter::default(), |all, door| all.merge(door()))
 }
 
 /// A stream whose entities are keyed by the record's key. `app_name`: the system it belongs to.

@@ -3,8 +3,8 @@
 //! Invariant: `Config::default()` passes `validate`, and serves without any service.
 
 use super::{
-    Embedded, Engine, Format, Kafka, Limits, Live, Log, LogKind, Mongodb, Projection, Secret, Server, Store,
-    StoreKind, Stream, Telemetry, Window,
+    Activity, Embedded, Engine, Format, Kafka, Limits, Live, Log, LogKind, Mongodb, Produce, Projection,
+    Secret, Server, Store, StoreKind, Stream, Telemetry, Window,
 };
 use std::collections::BTreeMap;
 
@@ -172,6 +172,18 @@ impl Default for Limits {
 impl Default for Telemetry {
     fn default() -> Self {
         Telemetry { log_level: "info".into(), log_format: "text".into(), log_lines_max: 4_096 }
+    }
+}
+
+impl Default for Produce {
+    fn default() -> Self {
+        Produce { attempts_max: 6, wait_ms: 100, wait_max_ms: 2_000, deadline_ms: 15_000 }
+    }
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Activity { types_max: 256, type_bytes_max: 128 }
     }
 }
 

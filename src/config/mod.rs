@@ -41,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     pub security: Security,
     pub telemetry: Telemetry,
+    pub produce: Produce,
+    pub activity: Activity,
     /// Streams by name; those that are not here have their defaults.
     pub streams: BTreeMap<String, Stream>,
 }
@@ -354,6 +356,31 @@ pub struct Telemetry {
     pub log_format: String,
     /// Log lines that may wait for a slow reader of standard error; beyond it lines are dropped and counted.
     pub log_lines_max: usize,
+}
+
+/// How the apps' own doors append. What the log did not take, or did not confirm, is appended again under the same id of
+/// its event, so that it counts once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Produce {
+    /// Attempts in all; 1: none is made again.
+    pub attempts_max: usize,
+    /// The wait before the second attempt; it doubles up to `wait_max_ms`, each with some jitter.
+    pub wait_ms: u64,
+    /// The longest wait between two attempts.
+    pub wait_max_ms: u64,
+    /// No attempt begins later than this after the first.
+    pub deadline_ms: u64,
+}
+
+/// The events of users, stream `activity`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Activity {
+    /// Types of events that are counted each by itself, for each user and partition; those beyond are counted together.
+    pub types_max: usize,
+    /// The type of an event.
+    pub type_bytes_max: usize,
 }
 
 /// What a declared stream makes of its records.

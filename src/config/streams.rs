@@ -25,22 +25,19 @@ pub struct Wanted {
 pub fn enabled(config: &Config) -> Vec<Wanted> {
     let built_in = BUILT_IN.iter().map(|built_in| (built_in.stream.to_owned(), (built_in.settings)()));
     let mut streams: BTreeMap<_, _> = built_in.collect();
-    for (name, mut stream) in config.streams.clone() {
-        // Of a built-in stream what is not said stays as it is built in.
-        if let Some(built_in) = streams.get(&name).filter(|_| stream.topic.is_empty()) {
-            stream.topic.clone_from(&built_in.topic);
-        }
-        streams.insert(name, stream);
-    }
+    streams.extend(config.streams.clone());
     let streams = streams.into_iter().filter(|(_, stream)| stream.enabled);
     streams.map(|(name, stream)| wanted(config, name, stream)).collect()
 }
 
 fn wanted(config: &Config, name: String, stream: Stream) -> Wanted {
     let or = |text: String, default: String| if text.is_empty() { default } else { text };
+    // A built-in stream of which something else is set keeps the names that its producers know.
+    let built_in = BUILT_IN.iter().find(|built_in| built_in.stream == name);
+    let known = built_in.map(|built_in| (built_in.settings)()).unwrap_or_default();
     Wanted {
-        topic: or(stream.topic, name.clone()),
-        group: or(stream.group, format!("{}-{name}", config.kafka.group_prefix)),
+        topic: or(stream.topic, or(known.topic, name.clone())),
+        group: or(stream.group, or(known.group, format!("{}-{name}", config.kafka.group_prefix))),
         partitions: stream.partitions,
         retention: (stream.retention_s > 0).then(|| Duration::from_secs(stream.retention_s)),
         collection: or(stream.collection, name.clone()),
@@ -68,10 +65,14 @@ pub fn topics(config: &Config) -> Vec<TopicSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::only;
 
     #[test]
     fn without_configuration_there_is_kv_and_its_dead_letters() {
-        let config = Config::default();
+        let mut config = Config::default();
+        let all = enabled(&config);
+        assert_eq!(all.len(), BUILT_IN.len());
+        config.streams = only(&["kv"]);
         let kv = Wanted {
             name: "kv".into(),
             topic: "kv".into(),
@@ -93,16 +94,29 @@ mod tests {
 
     #[test]
     fn a_built_in_stream_keeps_its_topic_where_another_is_not_named() {
-        let mut config = Config::default();
+        let mut config = Config { streams: only(&["agents-actions", "agents-routing"]), ..Config::default() };
         config.streams.insert("agents-routing".into(), Stream::default());
         config.streams.insert("agents-actions".into(), Stream { topic: "a.v2".into(), ..Stream::default() });
         let topics: Vec<_> = enabled(&config).into_iter().map(|stream| stream.topic).collect();
-        assert_eq!(topics, ["a.v2", "agent-routing-decisions", "kv"]);
+        assert_eq!(topics, ["a.v2", "agent-routing-decisions"]);
+    }
+
+    #[test]
+    fn a_built_in_stream_keeps_the_names_its_producers_know() {
+        let mut config = Config { streams: only(&["activity"]), ..Config::default() };
+        config.streams.insert("activity".into(), Stream { partitions: 9, ..Stream::default() });
+        let found = enabled(&config).remove(0);
+        let names = (found.topic.as_str(), found.group.as_str(), found.partitions);
+        assert_eq!(names, ("user-activity-events", "user-activity-consumer-group", 9));
+        let own = Stream { topic: "t".into(), group: "g".into(), ..Stream::default() };
+        config.streams.insert("activity".into(), own);
+        let found = enabled(&config).remove(0);
+        assert_eq!((found.topic.as_str(), found.group.as_str()), ("t", "g"));
     }
 
     #[test]
     fn settings_of_a_stream_reach_its_topics() {
-        let mut config = Config::default();
+        let mut config = Config { streams: only(&[]), ..Config::default() };
         config.kafka.group_prefix = "prod".into();
         config.kafka.replication = 3;
         config.streams.insert("kv".into(), Stream { enabled: false, ..Stream::default() });

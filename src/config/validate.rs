@@ -152,6 +152,12 @@ fn times(config: &Config, check: &mut Check) {
         ("engine.restart_wait_max_ms", engine.restart_wait_max_ms as usize),
         "waits double from the first up to the second",
     );
+    let produce = &config.produce;
+    check.at_most(
+        ("produce.wait_ms", produce.wait_ms as usize),
+        ("produce.wait_max_ms", produce.wait_max_ms as usize),
+        "waits double from the first up to the second",
+    );
     check.at_most(
         ("live.feed_interval_ms", live.feed_interval_ms as usize),
         ("live.sync_interval_ms", live.sync_interval_ms as usize),

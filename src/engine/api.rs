@@ -6,6 +6,7 @@
 use crate::{
     app::{Poison, Reason, RefusedKind},
     document::{Positions, Shown},
+    ports::{RowScan, StoredRow},
     record::{Key, NewRecord, Position},
 };
 use futures_util::future::BoxFuture;
@@ -108,6 +109,26 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Entities in key order, filtered and sorted, one page.
     fn list<'a>(&'a self, stream: &'a str, query: ListQuery) -> BoxFuture<'a, Result<ListPage, ReadError>>;
+
+    /// One page of the rows in `STREAM.NAME`.
+    fn rows<'a>(
+        &'a self,
+        stream: &'a str,
+        _name: &'a str,
+        _scan: RowScan,
+    ) -> BoxFuture<'a, Result<Vec<StoredRow>, ReadError>> {
+        Box::pin(async move { Err(ReadError::NoStream(stream.to_owned())) })
+    }
+
+    /// The row of this id in `STREAM.NAME`.
+    fn row<'a>(
+        &'a self,
+        stream: &'a str,
+        _name: &'a str,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, ReadError>> {
+        Box::pin(async move { Err(ReadError::NoStream(stream.to_owned())) })
+    }
 
     /// The last change of the stream per partition assigned here (semantics 15).
     fn stream_positions(&self, stream: &str) -> Positions;

@@ -17,7 +17,7 @@ use crate::{
     app::Poison,
     clock,
     document::{Document, Positions, Shown},
-    ports::{EntityId, LogError, Scan, StoreError},
+    ports::{EntityId, LogError, RowScan, Scan, StoreError, StoredRow},
     record::{Key, NewRecord, Position, Slice},
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -411,6 +411,38 @@ impl Engine for Handle {
 
     fn list<'a>(&'a self, stream: &'a str, query: ListQuery) -> BoxFuture<'a, Result<ListPage, ReadError>> {
         self.list_of(stream, query).boxed()
+    }
+
+    fn rows<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        scan: RowScan,
+    ) -> BoxFuture<'a, Result<Vec<StoredRow>, ReadError>> {
+        async move {
+            let stream = self.readable(stream)?;
+            let (store, of, name) =
+                (stream.shared.readers.clone(), stream.collection().clone(), name.to_owned());
+            let call = async move { store.scan_rows(&of, &name, scan).await };
+            stream.try_store(call.boxed()).await.map_err(unreadable)
+        }
+        .boxed()
+    }
+
+    fn row<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, ReadError>> {
+        async move {
+            let stream = self.readable(stream)?;
+            let (store, of) = (stream.shared.readers.clone(), stream.collection().clone());
+            let (name, id) = (name.to_owned(), id.to_owned());
+            let call = async move { store.load_row(&of, &name, &id).await };
+            stream.try_store(call.boxed()).await.map_err(unreadable)
+        }
+        .boxed()
     }
 
     fn stream_positions(&self, stream: &str) -> Positions {

@@ -22,6 +22,7 @@ use crate::{
     record::{NewRecord, Position},
 };
 use futures_util::{FutureExt, StreamExt, stream};
+use rustc_hash::FxHashMap;
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
@@ -47,6 +48,11 @@ pub async fn run(
     load(fold, stream).await?;
     let mut effects = fold.fold().map_err(|fault| fault.to_string())?;
     loop {
+        if let Some(lost) = claim(&mut effects, stream).await? {
+            let stored = load_ids(stream, fold.round()).await?;
+            effects = fold.again(lost, stored).map_err(|fault| fault.to_string())?;
+            continue;
+        }
         children(&mut effects, stream, writer).await?;
         if effects.upserts.is_empty() {
             break;
@@ -79,14 +85,45 @@ async fn load(fold: &mut dyn ShardFold, stream: &Stream) -> Result<(), String> {
     }
     let row_ids = fold.row_ids();
     if let Some(rows) = stream.spec.rows.first().filter(|_| !row_ids.is_empty()).cloned() {
-        let (name, row_ids) = (stream.collection().clone(), Arc::new(row_ids));
-        let call = move |store: Arc<dyn Store>| {
-            let (name, rows, row_ids) = (name.clone(), rows.clone(), row_ids.clone());
-            async move { store.row_firsts(&name, &rows, &row_ids).await }.boxed()
-        };
-        fold.admit_firsts(stream.store(call).await.map_err(fault)?);
+        fold.admit_firsts(firsts(stream, rows, row_ids).await?);
     }
     Ok(())
+}
+
+async fn firsts(
+    stream: &Stream,
+    rows: String,
+    row_ids: Vec<String>,
+) -> Result<Vec<(String, Position)>, String> {
+    let (name, row_ids) = (stream.collection().clone(), Arc::new(row_ids));
+    let call = move |store: Arc<dyn Store>| {
+        let (name, rows, row_ids) = (name.clone(), rows.clone(), row_ids.clone());
+        async move { store.row_firsts(&name, &rows, &row_ids).await }.boxed()
+    };
+    stream.store(call).await.map_err(fault)
+}
+
+/// Inserts the rows whose id is the event's own. The same event may come by two partitions at once, and only one of the
+/// two rows stays: the ids that were lost to another record are returned with who has them, and nothing else was done.
+async fn claim(effects: &mut Effects, stream: &Stream) -> Result<Option<Vec<(String, Position)>>, String> {
+    let Some(name) = stream.spec.rows.first().filter(|_| stream.spec.has_row_ids) else { return Ok(None) };
+    let own = |(of, _): &mut (&'static str, StoredRow)| *of == name;
+    let rows: Vec<_> = effects.rows.extract_if(.., own).collect();
+    let Some((name, _)) = rows.first() else { return Ok(None) };
+    let name = *name;
+    let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+    let ours: Vec<_> = rows.iter().map(|row| (row.id.clone(), row.first)).collect();
+    if insert_rows(stream, name, rows).await? == ours.len() {
+        return Ok(None);
+    }
+    // Some were there before: our own, from before a crash or of the fold before this one, or another record's.
+    let ids = ours.iter().map(|(id, _)| id.clone()).collect();
+    let stored: FxHashMap<_, _> = firsts(stream, name.to_owned(), ids).await?.into_iter().collect();
+    let lost = ours.into_iter().filter_map(|(id, first)| {
+        let held = *stored.get(&id)?;
+        (held != first).then_some((id, held))
+    });
+    Ok(Some(lost.collect()).filter(|lost: &Vec<_>| !lost.is_empty()))
 }
 
 async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<Document>, String> {
@@ -155,8 +192,8 @@ fn by_topic(emits: Vec<(Emit, Position)>, stream: &Stream) -> BTreeMap<String, V
     by_topic
 }
 
-async fn insert_rows(stream: &Stream, name: &'static str, rows: Vec<StoredRow>) -> Result<(), String> {
-    let (stream_name, rows) = (stream.collection().clone(), Arc::new(rows));
+async fn insert_rows(stream: &Stream, name: &'static str, rows: Vec<StoredRow>) -> Result<usize, String> {
+    let (stream_name, rows) = (stream.name().clone(), Arc::new(rows));
     let call = move |store: Arc<dyn Store>| {
         let (stream_name, rows) = (stream_name.clone(), rows.clone());
         async move { store.insert_rows(&stream_name, name, rows.to_vec()).await }.boxed()

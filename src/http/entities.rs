@@ -63,10 +63,15 @@ pub async fn streams(State(context): State<Context>, query: Query) -> Result<Res
         (status = 503, description = "The store is away", body = super::schema::ProblemBody)
     ))]
 pub async fn list(State(context): State<Context>, target: Target, query: Query) -> Result<Response, Problem> {
-    context.engine.stream(&target.stream).ok_or_else(|| no_stream(&target.stream))?;
-    let asked = query::list(&query, context.config.limits.page_items_max)?;
-    let page = context.engine.list(&target.stream, asked).await?;
-    Ok(json_answer(&context, StatusCode::OK, page_json(&target.stream, &page)))
+    list_of(&context, &target.stream, &query).await
+}
+
+/// What a list answers, whichever path names the stream.
+pub async fn list_of(context: &Context, stream: &str, query: &Query) -> Result<Response, Problem> {
+    context.engine.stream(stream).ok_or_else(|| no_stream(stream))?;
+    let asked = query::list(query, context.config.limits.page_items_max)?;
+    let page = context.engine.list(stream, asked).await?;
+    Ok(json_answer(context, StatusCode::OK, page_json(stream, &page)))
 }
 
 fn page_json(stream: &str, page: &ListPage) -> String {

@@ -10,10 +10,9 @@ use super::{
     request::{JsonBody, Target, check_key},
     write::{self, Asked},
 };
+use crate::json::members::Members;
 use axum::{extract::State, http::HeaderMap, response::Response};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// The stream all of this is about.
 const STREAM: &str = "kv";
@@ -130,37 +129,10 @@ fn members(body: &[u8]) -> Result<Members<'_>, Problem> {
         Problem::new(kind, detail).field("body", detail, "{\"key\": STRING, \"value\": ANY JSON}")
     };
     let text = std::str::from_utf8(body).map_err(|_| fault(Kind::MalformedJson, "the body is not UTF-8"))?;
-    serde_json::from_str(text).map_err(|error| match error.classify() {
+    Members::read(text).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => fault(Kind::InvalidBody, "the body is no object"),
         _ => fault(Kind::MalformedJson, "the body is not JSON"),
     })
-}
-
-/// The members of an object in their order, repeated names included.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(MembersVisitor).map(Members)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Vec<(String, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(members)
-    }
 }
 
 #[cfg(test)]

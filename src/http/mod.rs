@@ -4,6 +4,7 @@
 //! problem+json, every answer has the security headers, and a panic in one request leaks nothing and ends nothing else.
 //! Not here: Socket.IO and `/live` (`live`), which come as a router to be merged.
 
+pub mod append;
 pub mod assets;
 pub mod conditions;
 pub mod counted;
@@ -109,7 +110,6 @@ fn public_routes() -> OpenApiRouter<Context> {
         .routes(routes!(assets::agents))
         .routes(routes!(assets::products))
         .routes(routes!(assets::tasks))
-        .merge(crate::apps::routes())
         .merge(openapi::description())
 }
 

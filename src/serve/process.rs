@@ -7,6 +7,7 @@
 use super::{Fault, Listeners};
 use crate::{
     adapters::socketio,
+    apps,
     cli::Exit,
     config::Config,
     engine::{
@@ -24,6 +25,7 @@ use crate::{
 use std::{io::Write as _, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 /// Telling clients that the service stops takes no longer than this of the deadline.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
@@ -53,6 +55,7 @@ pub async fn run(
     let live = broadcaster(&config, &running)?;
     let outside = stream::routes(live.clone(), &config).merge(socketio::routes(live.clone(), &config));
     let context = Context { engine: running.engine.clone(), config: config.clone(), stop: stop.clone() };
+    let outside = OpenApiRouter::from(outside).merge(apps::doors(&config).with_state(context.clone()));
     let tools = ops::Tools { metrics: recorder.clone(), log_level: Some(Arc::new(logging.levels.clone())) };
     tokio::spawn(ops::upkeep(recorder, stop.clone()));
     let (public, admin) = (tokio_listener(listeners.public)?, tokio_listener(listeners.admin)?);

@@ -3,6 +3,7 @@
 mod declarations;
 
 use crate::{
+    apps::BUILT_IN,
     cli::{self, Ended, Exit, Next},
     config::{Config, LogKind, StoreKind},
 };
@@ -308,17 +309,20 @@ fn check_config_says_what_it_comes_to_and_no_secret() {
     );
     shell.variable("STATECAST_KAFKA__PROPERTIES__SSL_KEY_PASSWORD", "key-pw");
     let ended = shell.ends(&["check-config", "--config", &file, "--set", "streams.kv.partitions=12"]);
+    let mut streams: Vec<_> = BUILT_IN.iter().map(|built_in| built_in.stream).collect();
+    streams.sort_unstable();
     assert_eq!((ended.exit, ended.stderr.as_str()), (Exit::Clean, ""), "{}", ended.stderr);
     assert_eq!(
         ended.stdout,
-        "\
+        format!(
+            "\
 configuration is good
 
 public   http://127.0.0.1:8080
 admin    http://127.0.0.1:9090
 log      kafka at b1:9092,b2:9092
 store    mongodb, database statecast at mongodb://db1,db2:27018
-streams  kv
+streams  {}
 memory   80 MiB of 128 MiB promised to buffers and caches
 
 set, beside the defaults:
@@ -328,7 +332,9 @@ set, beside the defaults:
   mongodb.uri = ***                        STATECAST_MONGODB__URI
   store.kind = \"mongodb\"                   STATECAST_STORE__KIND
   streams.kv.partitions = 12               --set streams.kv.partitions
-"
+",
+            streams.join(", ")
+        )
     );
 }
 

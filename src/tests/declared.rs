@@ -10,7 +10,7 @@ use crate::{
         news::NewsKind,
         run::{self, Running},
     },
-    ports::{Log, Ports, Store},
+    ports::{Log, Ports, RowScan, Store},
     record::NewRecord,
 };
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ async fn an_event_is_in_a_log_once_across_a_restart_and_a_topic_read_again() {
         assert!(start.elapsed() < SOON, "{:?}", live.engine.pipeline());
     }
     becomes(&*live.engine, "u", counted(21)).await;
-    let rows = bench.store.scan_rows("kept-events", "events", None, 1_000).await.expect("rows");
+    let rows = bench.store.scan_rows("kept-events", "events", RowScan::all(1_000)).await.expect("rows");
     assert_eq!(rows.iter().filter(|row| !row.id.starts_with("new-")).count(), 21);
     live.stop(Duration::from_secs(10)).await;
 }

@@ -10,6 +10,7 @@ use crate::{
     },
     ports::{EntityId, Log, Ports, Store},
     record::{NewRecord, Position},
+    tests::only,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +25,7 @@ impl Bench {
         let bench = Bench {
             log: Arc::new(MemoryLog::default()),
             store: Arc::new(MemoryStore::default()),
-            config: Config::default(),
+            config: Config { streams: only(&["kv"]), ..Config::default() },
         };
         let topics = streams::topics(&bench.config);
         bench.log.create_topics(&topics).await.expect("topics");

@@ -11,7 +11,7 @@ use crate::{
         api::{Engine, State},
         run::{self, Running},
     },
-    ports::{Log, Ports, Store},
+    ports::{Log, Ports, RowScan, Store},
     record::NewRecord,
 };
 use serde_json::{Value, json};
@@ -144,7 +144,7 @@ async fn orders_are_counted_once_in_both_modes_of_cloud_events() {
     example.send("order-events", Some("o-1"), &other).await;
     let shown = example.shows("orders", "o-1", |value| value["last_id"] == "/shop#9").await;
     assert_eq!(shown["count"], 4);
-    let rows = example.store.scan_rows("orders", "events", None, 100).await.expect("rows");
+    let rows = example.store.scan_rows("orders", "events", RowScan::all(100)).await.expect("rows");
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     assert_eq!(ids, ["/shop#1", "/shop#2", "/shop#3", "/shop#9"]);
 }

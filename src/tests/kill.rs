@@ -11,7 +11,7 @@ use super::contract::{
 use crate::{
     adapters::embedded::Embedded,
     config,
-    ports::{Log, PartitionReader, Scan, Store, TopicSpec, Upsert},
+    ports::{Log, PartitionReader, RowScan, Scan, Store, TopicSpec, Upsert},
     record::NewRecord,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -141,7 +141,7 @@ async fn compare(embedded: &Embedded, said: &mut Said) {
         alive += compare_keys(&store, task, said).await;
     }
     assert_eq!(store.count("s").await.expect("count"), alive);
-    let rows = store.scan_rows("s", "events", None, usize::MAX).await.expect("rows");
+    let rows = store.scan_rows("s", "events", RowScan::all(usize::MAX)).await.expect("rows");
     let rows: BTreeSet<String> = rows.into_iter().map(|row| row.id).collect();
     assert!(rows.is_superset(&said.rows));
     if said.epoch > 0 {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: one binary, so that librdkafka and OpenSSL are linked once.
 
+mod activity;
 mod cli;
 pub mod contract;
 mod declared;
@@ -18,3 +19,12 @@ mod mongo_load;
 mod partials;
 mod services;
 mod tidy;
+
+use crate::{apps::BUILT_IN, config::Stream};
+use std::collections::BTreeMap;
+
+/// Settings under which these of the built-in streams are there and no others.
+pub fn only(streams: &[&str]) -> BTreeMap<String, Stream> {
+    let others = BUILT_IN.iter().filter(|built_in| !streams.contains(&built_in.stream));
+    others.map(|other| (other.stream.to_owned(), Stream { enabled: false, ..(other.settings)() })).collect()
+}

@@ -12,6 +12,9 @@ use crate::{
 };
 
 const FORMAT: u8 = 1;
+const ROW_FORMAT: u8 = 2;
+/// A row without a label has this length of it.
+const NO_LABEL: u32 = u32::MAX;
 const ALIVE: u8 = 1;
 const EXPIRES: u8 = 2;
 const HEAD_LEN: usize = 50;
@@ -105,31 +108,55 @@ fn split_position(bytes: &[u8]) -> Option<(Position, &[u8])> {
     Some((position, rest))
 }
 
-/// A row under its id: who was first. (What it says stands under its time.)
+/// A row under its id: who was first, and its time. (What it says stands under its time.)
 pub fn encode_row_first(row: &StoredRow) -> fjall::Slice {
-    let mut bytes = vec![FORMAT];
+    let mut bytes = vec![ROW_FORMAT];
     push_position(&mut bytes, &row.first);
+    bytes.extend_from_slice(&row.time_ms.to_le_bytes());
     bytes.into()
 }
 
-pub fn decode_row_first(bytes: &[u8]) -> Option<Position> {
+pub fn decode_row_first(bytes: &[u8]) -> Option<(Position, i64)> {
     let (format, rest) = bytes.split_first()?;
-    split_position(rest).filter(|_| *format == FORMAT).map(|(position, _)| position)
+    let (first, time_ms) = split_position(rest).filter(|_| *format == ROW_FORMAT)?;
+    Some((first, i64::from_le_bytes(*time_ms.first_chunk()?)))
 }
 
-/// A row under its time and id: who was first, and what it says.
+/// A row under its time and id: who was first, its key and label with their lengths (u32), and what it says.
 pub fn encode_row(row: &StoredRow) -> fjall::Slice {
-    let mut bytes = Vec::with_capacity(17 + row.json.text().len());
-    bytes.push(FORMAT);
+    let label = row.label.as_deref();
+    let texts = row.key.len() + label.map_or(0, str::len);
+    let mut bytes = Vec::with_capacity(25 + texts + row.json.text().len());
+    bytes.push(ROW_FORMAT);
     push_position(&mut bytes, &row.first);
+    bytes.extend_from_slice(&(row.key.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(row.key.as_bytes());
+    bytes.extend_from_slice(&label.map_or(NO_LABEL, |label| label.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(label.unwrap_or_default().as_bytes());
     bytes.extend_from_slice(row.json.text().as_bytes());
     bytes.into()
 }
 
 pub fn decode_row(time_ms: i64, id: String, bytes: &[u8]) -> Option<StoredRow> {
     let (format, rest) = bytes.split_first()?;
-    let (first, json) = split_position(rest).filter(|_| *format == FORMAT)?;
-    Some(StoredRow { id, first, time_ms, json: Json::from_checked(std::str::from_utf8(json).ok()?) })
+    let (first, rest) = split_position(rest).filter(|_| *format == ROW_FORMAT)?;
+    let (key, rest) = split_text(rest)?;
+    let (label, json) = split_text(rest)?;
+    let (key, label) = (Key::from(key?), label.map(str::to_owned));
+    let json = Json::from_checked(std::str::from_utf8(json).ok()?);
+    Some(StoredRow { id, key, label, first, time_ms, json })
+}
+
+/// A text behind its length, or that there is none.
+fn split_text(bytes: &[u8]) -> Option<(Option<&str>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    match u32::from_le_bytes(*length) {
+        NO_LABEL => Some((None, rest)),
+        length => {
+            let (text, rest) = rest.split_at_checked(length as usize)?;
+            Some((Some(std::str::from_utf8(text).ok()?), rest))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -149,16 +176,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_decoded_is_what_was_encoded(document in documents(), expires: Option<i64>) {
+        fn what_is_decoded_is_what_was_encoded(
+            document in documents(), expires: Option<i64>, key in ".{0,3}", label in prop::option::of(".{0,3}"),
+        ) {
             let bytes = encode(&document, expires);
             prop_assert_eq!(head(&bytes).unwrap().0.expires_ms, expires);
             prop_assert_eq!(head(&bytes).unwrap().0.alive, document.value.is_some());
             let decoded = decode("k".into(), Some(1), &bytes).map(|(_, document)| document);
             prop_assert_eq!(decoded, Some(document.clone()));
-            let row = StoredRow {
-                id: "i".into(), first: document.position, time_ms: 5, json: Json::from_checked("{}"),
-            };
-            prop_assert_eq!(decode_row_first(&encode_row_first(&row)), Some(row.first));
+            let (key, json) = (key.as_str().into(), Json::from_checked("{}"));
+            let row = StoredRow { id: "i".into(), key, label, first: document.position, time_ms: 5, json };
+            prop_assert_eq!(decode_row_first(&encode_row_first(&row)), Some((row.first, 5)));
             prop_assert_eq!(decode_row(5, "i".into(), &encode_row(&row)), Some(row));
         }
 

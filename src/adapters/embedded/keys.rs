@@ -9,6 +9,8 @@ use fjall::Slice;
 const ROW_BY_ID: u8 = 0;
 const ROW_BY_TIME: u8 = 1;
 const TOMBSTONE_BY_EXPIRY: u8 = 2;
+const ROW_BY_KEY: u8 = 3;
+const ROW_BY_LABEL: u8 = 4;
 
 /// topic, partition, offset of the first record.
 pub fn chunk(topic: u32, partition: u32, offset: u64) -> [u8; 16] {
@@ -64,6 +66,10 @@ pub fn documents_after(stream: u32, key: &str) -> Vec<u8> {
 fn stem(stream: u32, key: &str, more: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + key.len() + more);
     bytes.extend_from_slice(&stream.to_be_bytes());
+    escaped(bytes, key)
+}
+
+fn escaped(mut bytes: Vec<u8>, key: &str) -> Vec<u8> {
     if !key.as_bytes().contains(&0) {
         bytes.extend_from_slice(key.as_bytes());
         return bytes;
@@ -103,19 +109,51 @@ pub fn row_by_id(rows: u32, id: &str) -> Slice {
     tagged(rows, ROW_BY_ID, &[id.as_bytes()]).into()
 }
 
-pub fn row_by_time(rows: u32, time_ms: i64, id: &str) -> Vec<u8> {
-    tagged(rows, ROW_BY_TIME, &[&ordered(time_ms), id.as_bytes()])
+/// What names of rows begin with, in one of the orders they are kept in; behind it stand time and id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowOrder(Vec<u8>);
+
+impl RowOrder {
+    /// Every row.
+    pub fn by_time(rows: u32) -> Self {
+        RowOrder(tagged(rows, ROW_BY_TIME, &[]))
+    }
+
+    /// The rows of one key.
+    pub fn by_key(rows: u32, key: &str) -> Self {
+        RowOrder(tagged(rows, ROW_BY_KEY, &[&whole(key)]))
+    }
+
+    /// The rows of one label.
+    pub fn by_label(rows: u32, label: &str) -> Self {
+        RowOrder(tagged(rows, ROW_BY_LABEL, &[&whole(label)]))
+    }
+
+    pub fn name(&self, time_ms: i64, id: &str) -> Vec<u8> {
+        [self.0.as_slice(), &ordered(time_ms), id.as_bytes()].concat()
+    }
+
+    /// The rows from one time on, up to another: `[first, last)`.
+    pub fn between(&self, from_ms: Option<i64>, until_ms: Option<i64>) -> std::ops::Range<Vec<u8>> {
+        let at = |time_ms: i64| [self.0.as_slice(), &ordered(time_ms)].concat();
+        let first = from_ms.map_or_else(|| self.0.clone(), at);
+        // No time reads so: behind the last one.
+        let last = until_ms.map_or_else(|| [self.0.as_slice(), &[0xff; 9]].concat(), at);
+        first..last
+    }
+
+    /// Time and id out of a name of this order.
+    pub fn parse(&self, name: &[u8]) -> Option<(i64, String)> {
+        let (time, id) = name.strip_prefix(self.0.as_slice())?.split_first_chunk::<8>()?;
+        Some((unordered(*time), String::from_utf8(id.to_vec()).ok()?))
+    }
 }
 
-/// All rows of a collection by time: `[first, last)`.
-pub fn rows_by_time(rows: u32) -> std::ops::Range<Vec<u8>> {
-    tagged(rows, ROW_BY_TIME, &[])..tagged(rows, ROW_BY_TIME + 1, &[])
-}
-
-/// Time and id out of a row's name by time.
-pub fn parse_row(name: &[u8]) -> Option<(i64, String)> {
-    let (time, id) = name.get(5..)?.split_first_chunk::<8>()?;
-    Some((unordered(*time), String::from_utf8(id.to_vec()).ok()?))
+/// A text that no other text begins with: NULs escaped, and an end.
+fn whole(text: &str) -> Vec<u8> {
+    let mut bytes = escaped(Vec::with_capacity(text.len() + 2), text);
+    bytes.extend_from_slice(&[0, 0]);
+    bytes
 }
 
 /// A tombstone by the time it may be forgotten; `document` is its name in the documents.
@@ -178,11 +216,25 @@ mod tests {
         }
 
         #[test]
-        fn rows_sort_by_time_and_id(t: i64, u: i64, a in "[ab]{0,3}", b in "[ab]{0,3}") {
-            let (x, y) = (row_by_time(1, t, &a), row_by_time(1, u, &b));
-            prop_assert_eq!(x.cmp(&y), (t, &a).cmp(&(u, &b)));
-            prop_assert!(rows_by_time(1).contains(&x));
-            prop_assert_eq!(parse_row(&x), Some((t, a)));
+        fn rows_sort_by_time_and_id(t: i64, u: i64, a in "[ab\u{0}\u{10FFFF}]{0,3}", b in "[ab]{0,3}") {
+            for order in [RowOrder::by_time(1), RowOrder::by_key(1, "k"), RowOrder::by_label(1, "\u{0}")] {
+                let (x, y) = (order.name(t, &a), order.name(u, &b));
+                prop_assert_eq!(x.cmp(&y), (t, &a).cmp(&(u, &b)));
+                prop_assert!(order.between(None, None).contains(&x));
+                prop_assert_eq!(order.between(Some(u), None).contains(&x), t >= u);
+                prop_assert_eq!(order.between(None, Some(u)).contains(&x), t < u);
+                prop_assert_eq!(order.parse(&x), Some((t, a.clone())));
+            }
+        }
+
+        #[test]
+        fn rows_of_two_keys_do_not_mix(
+            a in "[ab\u{0}\u{1}\u{10FFFF}]{0,3}", b in "[ab\u{0}\u{1}\u{10FFFF}]{0,3}", t: i64,
+        ) {
+            let (mine, theirs) = (RowOrder::by_key(1, &a), RowOrder::by_key(1, &b));
+            prop_assert_eq!(mine.between(None, None).contains(&theirs.name(t, "i")), a == b);
+            prop_assert_eq!(mine.parse(&theirs.name(t, "i")).is_some(), a == b);
+            prop_assert!(!mine.between(None, None).contains(&RowOrder::by_label(1, &a).name(t, "i")));
         }
 
         #[test]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, Scan, StoredRow},
+    ports::{EntityId, RowScan, Scan, StoredRow},
     record::{Key, Position},
 };
 
@@ -96,30 +96,63 @@ pub fn row_firsts(spaces: &Spaces, rows: u32, ids: &[String]) -> fjall::Result<V
     for id in ids {
         let name = keys::row_by_id(rows, id);
         if let Some(value) = spaces.rows.get(&name)? {
-            let first = document::decode_row_first(&value).ok_or_else(|| broken(&name))?;
+            let (first, _) = document::decode_row_first(&value).ok_or_else(|| broken(&name))?;
             firsts.push((id.clone(), first));
         }
     }
     Ok(firsts)
 }
 
-pub fn scan_rows(
-    spaces: &Spaces,
-    rows: u32,
-    after: Option<(i64, String)>,
-    limit: usize,
-) -> fjall::Result<Vec<StoredRow>> {
-    let mut range = keys::rows_by_time(rows);
-    if let Some((time_ms, id)) = after {
-        range.start = keys::row_by_time(rows, time_ms, &id);
-        range.start.push(0); // the name after that one
-    }
-    let row = |entry: fjall::Guard| {
-        let (name, value) = entry.into_inner()?;
-        let row = keys::parse_row(&name).and_then(|(time_ms, id)| document::decode_row(time_ms, id, &value));
-        row.ok_or_else(|| broken(&name))
+pub fn load_row(spaces: &Spaces, rows: u32, id: &str) -> fjall::Result<Option<StoredRow>> {
+    let name = keys::row_by_id(rows, id);
+    let Some(value) = spaces.rows.get(&name)? else { return Ok(None) };
+    let (_, time_ms) = document::decode_row_first(&value).ok_or_else(|| broken(&name))?;
+    row_at(spaces, rows, time_ms, id.to_owned()).map(Some)
+}
+
+/// The row of this time and id, which must be there.
+fn row_at(spaces: &Spaces, rows: u32, time_ms: i64, id: String) -> fjall::Result<StoredRow> {
+    let name = keys::RowOrder::by_time(rows).name(time_ms, &id);
+    let value = spaces.rows.get(&name)?;
+    let row = value.and_then(|value| document::decode_row(time_ms, id, &value));
+    row.ok_or_else(|| broken(&name))
+}
+
+/// Goes through the rows of the key, or of the label, or through all; whatever else is asked for is looked at row by row.
+pub fn scan_rows(spaces: &Spaces, rows: u32, scan: &RowScan) -> fjall::Result<Vec<StoredRow>> {
+    let order = match (&scan.key, &scan.label) {
+        (Some(key), _) => keys::RowOrder::by_key(rows, key),
+        (None, Some(label)) => keys::RowOrder::by_label(rows, label),
+        (None, None) => keys::RowOrder::by_time(rows),
     };
-    spaces.rows.range(range).take(limit).map(row).collect()
+    let mut range = order.between(scan.from_ms, scan.until_ms);
+    if let Some((time_ms, id)) = &scan.after {
+        let last = order.name(*time_ms, id);
+        if scan.newest_first {
+            range.end = range.end.min(last);
+        } else {
+            range.start = range.start.max([last.as_slice(), &[0]].concat()); // the name after that one
+        }
+    }
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut entries = spaces.rows.range(range);
+    let mut page = Vec::new();
+    while page.len() < scan.limit {
+        let entry = if scan.newest_first { entries.next_back() } else { entries.next() };
+        let Some(entry) = entry else { break };
+        let (name, value) = entry.into_inner()?;
+        let (time_ms, id) = order.parse(&name).ok_or_else(|| broken(&name))?;
+        let row = match value.is_empty() {
+            true => row_at(spaces, rows, time_ms, id)?,
+            false => document::decode_row(time_ms, id, &value).ok_or_else(|| broken(&name))?,
+        };
+        if scan.wants(&row) {
+            page.push(row);
+        }
+    }
+    Ok(page)
 }
 
 pub fn marks(spaces: &Spaces, prefix: &str) -> fjall::Result<Vec<(String, Json)>> {

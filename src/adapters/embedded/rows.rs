@@ -5,7 +5,8 @@
 
 use super::{
     commit::{Group, Operation, Outcome, Staged},
-    document, keys,
+    document,
+    keys::{self, RowOrder},
     stripes::{Seen, Stripes},
 };
 use crate::ports::{StoreError, StoredRow};
@@ -17,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 pub struct NewRow {
     by_id: Slice,
     by_time: Slice,
+    /// Further names it is found under.
+    beside: Vec<Slice>,
     first: Slice,
     row: Slice,
     hash: u64,
@@ -26,10 +29,13 @@ pub struct NewRow {
 impl NewRow {
     pub fn new(rows: u32, row: &StoredRow, hash: impl FnOnce(&[u8]) -> u64) -> Self {
         let by_id = keys::row_by_id(rows, &row.id);
+        let name = |order: RowOrder| order.name(row.time_ms, &row.id).into();
+        let label = row.label.as_ref().map(|label| RowOrder::by_label(rows, label));
         NewRow {
             hash: hash(&by_id),
             by_id,
-            by_time: keys::row_by_time(rows, row.time_ms, &row.id).into(),
+            by_time: name(RowOrder::by_time(rows)),
+            beside: label.into_iter().chain([RowOrder::by_key(rows, &row.key)]).map(name).collect(),
             first: document::encode_row_first(row),
             row: document::encode_row(row),
             seen: None,
@@ -60,7 +66,7 @@ pub struct InsertRows {
     pub rows: Vec<NewRow>,
     pub inserted: Vec<u64>,
     pub permit: Option<OwnedSemaphorePermit>,
-    pub reply: oneshot::Sender<Result<(), StoreError>>,
+    pub reply: oneshot::Sender<Result<usize, StoreError>>,
 }
 
 impl Operation for InsertRows {
@@ -73,6 +79,8 @@ impl Operation for InsertRows {
                 self.inserted.push(row.hash);
                 group.put_row(row.by_id, row.first);
                 group.put_row(row.by_time, row.row);
+                // An empty value says that the row stands under its time.
+                row.beside.into_iter().for_each(|name| group.put_row(name, Slice::default()));
             }
         }
         Ok(Staged::Yes)
@@ -83,7 +91,8 @@ impl Operation for InsertRows {
             self.inserted.iter().for_each(|hash| self.stripes.moved(*hash));
         }
         drop(self.permit);
-        let _ = self.reply.send(outcome.clone().map_err(StoreError::from));
+        let inserted = self.inserted.len();
+        let _ = self.reply.send(outcome.clone().map(|()| inserted).map_err(StoreError::from));
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, Scan, Store, StoreError, StoredRow, Upsert},
+    ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
     record::Position,
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -114,9 +114,9 @@ impl EmbeddedStore {
         outcome.await.map_err(closed)?
     }
 
-    async fn insert_all(&self, stream: &str, name: &str, rows: Vec<StoredRow>) -> Result<(), StoreError> {
+    async fn insert_all(&self, stream: &str, name: &str, rows: Vec<StoredRow>) -> Result<usize, StoreError> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let collection = self.collection(rows_of(stream, name)).await?;
         let bytes = rows.iter().map(|row| row.json.text().len() + 2 * row.id.len() + 64);
@@ -238,7 +238,7 @@ impl Store for EmbeddedStore {
         stream: &'a str,
         name: &'a str,
         rows: Vec<StoredRow>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<usize, StoreError>> {
         self.insert_all(stream, name, rows).boxed()
     }
 
@@ -255,15 +255,27 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn load_row<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, StoreError>> {
+        Box::pin(async move {
+            let id = id.to_owned();
+            let load = move |spaces: &Spaces, rows| pages::load_row(spaces, rows, &id);
+            self.read(&rows_of(stream, name), load).await
+        })
+    }
+
     fn scan_rows<'a>(
         &'a self,
         stream: &'a str,
         name: &'a str,
-        after: Option<(i64, String)>,
-        limit: usize,
+        scan: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
         Box::pin(async move {
-            let page = move |spaces: &Spaces, rows| pages::scan_rows(spaces, rows, after, limit);
+            let page = move |spaces: &Spaces, rows| pages::scan_rows(spaces, rows, &scan);
             self.read(&rows_of(stream, name), page).await
         })
     }

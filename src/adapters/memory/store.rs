@@ -5,7 +5,7 @@
 
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, Scan, Store, StoreError, StoredRow, Upsert},
+    ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
     record::{Key, Position},
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -115,19 +115,26 @@ impl Stream {
 }
 
 impl Rows {
-    fn insert(&mut self, rows: Vec<StoredRow>) {
+    fn insert(&mut self, rows: Vec<StoredRow>) -> usize {
+        let were = self.by_id.len();
         for row in rows {
             if !self.by_id.contains_key(&row.id) {
                 self.by_time.insert((row.time_ms, row.id.clone()), ());
                 self.by_id.insert(row.id.clone(), row);
             }
         }
+        self.by_id.len() - were
     }
 
-    fn scan(&self, after: Option<(i64, String)>, limit: usize) -> Vec<StoredRow> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ids = self.by_time.range((from, Bound::Unbounded)).take(limit);
-        ids.filter_map(|((_, id), ())| self.by_id.get(id).cloned()).collect()
+    fn scan(&self, scan: &RowScan) -> Vec<StoredRow> {
+        let wanted = |id: &(i64, String)| self.by_id.get(&id.1).filter(|row| scan.wants(row)).cloned();
+        let after = scan.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        if scan.newest_first {
+            let ids = self.by_time.range((Bound::Unbounded, after)).rev();
+            return ids.filter_map(|(id, ())| wanted(id)).take(scan.limit).collect();
+        }
+        let ids = self.by_time.range((after, Bound::Unbounded));
+        ids.filter_map(|(id, ())| wanted(id)).take(scan.limit).collect()
     }
 }
 
@@ -180,9 +187,8 @@ impl Store for MemoryStore {
         stream: &'a str,
         name: &'a str,
         rows: Vec<StoredRow>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.with(stream, |stream| stream.rows.entry(name.to_owned()).or_default().insert(rows));
-        done(())
+    ) -> BoxFuture<'a, Result<usize, StoreError>> {
+        done(self.with(stream, |stream| stream.rows.entry(name.to_owned()).or_default().insert(rows)))
     }
 
     fn row_firsts<'a>(
@@ -198,14 +204,22 @@ impl Store for MemoryStore {
         }))
     }
 
+    fn load_row<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, StoreError>> {
+        done(self.with(stream, |stream| stream.rows.get(name).and_then(|rows| rows.by_id.get(id).cloned())))
+    }
+
     fn scan_rows<'a>(
         &'a self,
         stream: &'a str,
         name: &'a str,
-        after: Option<(i64, String)>,
-        limit: usize,
+        scan: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
-        done(self.with(stream, |stream| stream.rows.get(name).map_or(Vec::new(), |r| r.scan(after, limit))))
+        done(self.with(stream, |stream| stream.rows.get(name).map_or(Vec::new(), |rows| rows.scan(&scan))))
     }
 
     fn scan<'a>(&'a self, stream: &'a str, scan: Scan) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {

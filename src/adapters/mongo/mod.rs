@@ -21,7 +21,7 @@ mod tests;
 use self::call::{Door, Find};
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, Scan, Store, StoreError, StoredRow, Upsert},
+    ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
     record::Position,
 };
 use bson::{RawDocumentBuf, rawdoc};
@@ -91,7 +91,9 @@ impl MongoStore {
         for name in rows {
             let collection = rows::collection(stream, name);
             self.create(&collection).await?;
-            self.index(&collection, "time", rawdoc! { "time": 1, "_id": 1 }, false).await?;
+            for (index, key) in rows::indexes() {
+                self.index(&collection, index, key, false).await?;
+            }
         }
         Ok(())
     }
@@ -146,16 +148,10 @@ impl MongoStore {
         n.map(|n| n as u64).ok_or_else(|| StoreError::Unavailable("MongoDB: a count without a number".into()))
     }
 
-    async fn scan_all_rows(
-        &self,
-        collection: &str,
-        after: Option<(i64, String)>,
-        limit: usize,
-    ) -> Result<Vec<StoredRow>, StoreError> {
-        if limit == 0 {
+    async fn rows(&self, find: Find<'_>) -> Result<Vec<StoredRow>, StoreError> {
+        if find.limit == 0 {
             return Ok(Vec::new());
         }
-        let find = rows::page(collection, after.as_ref(), limit, self.confirmed);
         let batches = self.readers.find(find.command(&self.terms)).await?;
         let mut scratch = Vec::new();
         call::each(&batches, |raw| rows::row(raw, &mut scratch))
@@ -218,11 +214,11 @@ impl Store for MongoStore {
         stream: &'a str,
         name: &'a str,
         rows: Vec<StoredRow>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    ) -> BoxFuture<'a, Result<usize, StoreError>> {
         async move {
             let commands = statements::rows(&self.terms, &rows::collection(stream, name), &rows)?;
             drop(rows);
-            self.writers.write(commands).await.map(|_| ())
+            self.writers.write(commands).await
         }
         .boxed()
     }
@@ -245,14 +241,31 @@ impl Store for MongoStore {
         .boxed()
     }
 
+    fn load_row<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, StoreError>> {
+        async move {
+            let collection = rows::collection(stream, name);
+            let find = rows::by_ids(&collection, &[id.to_owned()], self.confirmed);
+            Ok(self.rows(find).await?.pop())
+        }
+        .boxed()
+    }
+
     fn scan_rows<'a>(
         &'a self,
         stream: &'a str,
         name: &'a str,
-        after: Option<(i64, String)>,
-        limit: usize,
+        scan: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
-        async move { self.scan_all_rows(&rows::collection(stream, name), after, limit).await }.boxed()
+        async move {
+            let collection = rows::collection(stream, name);
+            self.rows(rows::page(&collection, &scan, self.confirmed)).await
+        }
+        .boxed()
     }
 
     fn scan<'a>(&'a self, stream: &'a str, scan: Scan) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {

@@ -139,6 +139,9 @@ impl<'a> Update<'a> {
 #[derive(Serialize)]
 struct Row<'a> {
     _id: &'a str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
     first: At,
     time: DateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +156,8 @@ impl<'a> Row<'a> {
         let text = row.json.text();
         Row {
             _id: &row.id,
+            key: &row.key,
+            label: row.label.as_deref(),
             first: row.first.into(),
             time: DateTime::from_millis(row.time_ms),
             value: (form == Form::Value).then_some(Text(text)),

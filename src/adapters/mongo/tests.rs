@@ -112,11 +112,14 @@ fn what_was_folded_from_a_version_is_a_guarded_update_that_creates_nothing() {
 fn a_row_is_inserted_and_a_forgotten_key_deleted_at_its_position() {
     let first = Position { epoch: 0, partition: 1, offset: 2 };
     let json = Json::parse("{\"n\":1}").expect("JSON");
-    let row = StoredRow { id: "e1".into(), first, time_ms: 7, json };
+    let row =
+        StoredRow { id: "e1".into(), key: "u".into(), label: Some("click".into()), first, time_ms: 7, json };
     let rows = statements::rows(&terms(), "activity.events", &[row]).expect("commands");
     let at = doc! { "epoch": 0_i64, "partition": 1_i64, "offset": 2_i64 };
-    let expected =
-        doc! { "_id": "e1", "first": at.clone(), "time": millis(7), "value": { "n": 1_i64 }, "schema": 1 };
+    let expected = doc! {
+        "_id": "e1", "key": "u", "label": "click", "first": at.clone(), "time": millis(7),
+        "value": { "n": 1_i64 }, "schema": 1,
+    };
     assert_eq!(trees(&rows)[0].get_array("documents").expect("documents"), &[expected.into()]);
     let ids = [(EntityId { key: "a".into(), partial: None }, first)];
     let deletes = statements::deletes(&terms(), "kv", &ids).expect("commands");

@@ -239,7 +239,7 @@ fn log(was: Option<Entity>, given: Given, at: &At<'_>) -> Step<Entity> {
     row.push_str(",\"value\":");
     row.push_str(given.json.text());
     row.push('}');
-    let row = Row { name: EVENTS, id: id.clone(), json: Json::from_checked(&row) };
+    let row = Row::new(EVENTS, id.clone(), Json::from_checked(&row));
     let log = Log { count: count + 1, last_id: id, last_time_ms: at.stamp.time_ms, last: given.json };
     Step { entity: Some(Entity::Log(log)), rows: vec![row], emits: Vec::new() }
 }

@@ -105,6 +105,7 @@ fn a_stop_and_a_rebalance_drain_in_time() {
     let embedded = after(|config| config.kafka.session_timeout_ms = 10_000);
     assert_eq!(embedded, [""; 0], "without Kafka there is no session");
     breaks("engine.restart_wait_ms", |config| config.engine.restart_wait_ms = 20_000);
+    breaks("produce.wait_ms", |config| config.produce.wait_ms = 3_000);
     breaks("live.feed_interval_ms", |config| config.live.feed_interval_ms = 20_000);
 }
 

@@ -13,6 +13,8 @@ pub trait ShardFold: Send {
     fn admit_firsts(&mut self, firsts: Vec<(String, Position)>);
     fn fold(&mut self) -> Result<Effects, Fault>;
     fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault>;
+    fn round(&self) -> Vec<EntityId>;
+    fn again(&mut self, firsts: Vec<(String, Position)>, documents: Vec<Document>) -> Result<Effects, Fault>;
     fn confirm(&mut self) -> Confirmed;
     fn abandon(&mut self);
     fn records(&self) -> usize;
@@ -47,6 +49,14 @@ impl<A: App> ShardFold for Fold<A> {
 
     fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
         Fold::settle(self, documents)
+    }
+
+    fn round(&self) -> Vec<EntityId> {
+        Fold::round(self)
+    }
+
+    fn again(&mut self, firsts: Vec<(String, Position)>, documents: Vec<Document>) -> Result<Effects, Fault> {
+        Fold::again(self, firsts, documents)
     }
 
     fn confirm(&mut self) -> Confirmed {

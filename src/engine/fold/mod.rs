@@ -24,7 +24,7 @@ use crate::{
     record::{Position, Slice},
 };
 use cache::{Cache, SlotId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -212,6 +212,8 @@ pub struct Fold<A: App> {
     in_batch: Vec<SlotId>,
     missing: Vec<SlotId>,
     firsts: FxHashMap<String, Position>,
+    /// What the newest fold was of; `None`: the whole batch.
+    round: Option<FxHashSet<SlotId>>,
     /// Documents of the store that turned out to be newer than what was held here: told, not written.
     found: Vec<Document>,
     bytes: usize,
@@ -233,6 +235,7 @@ impl<A: App> Fold<A> {
             in_batch: Vec::new(),
             missing: Vec::new(),
             firsts: FxHashMap::default(),
+            round: None,
             found: Vec::new(),
             bytes: 0,
             moved: 0,

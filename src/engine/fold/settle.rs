@@ -11,6 +11,7 @@ use crate::{
     app::{App, Reject},
     document::{Document, Shown},
     engine::api::Outcome,
+    ports::EntityId,
     record::Position,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -89,6 +90,31 @@ impl<A: App> Fold<A> {
         if again.is_empty() { Ok(Effects::default()) } else { self.fold(Some(&again)) }
     }
 
+    /// The entities of the newest fold.
+    pub fn round(&self) -> Vec<EntityId> {
+        let of_round = |id: &&SlotId| self.round.as_ref().is_none_or(|round| round.contains(*id));
+        self.in_batch.iter().filter(of_round).filter_map(|&id| self.entity_id(id)).collect()
+    }
+
+    /// Rows that were thought new turned out to be another record's: `firsts` says whose, `documents` what the store holds
+    /// of the entities of the newest fold, which is made again. What that fold wanted is void.
+    pub fn again(
+        &mut self,
+        firsts: Vec<(String, Position)>,
+        documents: Vec<Document>,
+    ) -> Result<Effects, Fault> {
+        self.firsts.extend(firsts);
+        let by_id = by_id(documents);
+        let round = self.round.take();
+        for id in self.in_batch.clone() {
+            if round.as_ref().is_none_or(|round| round.contains(&id)) {
+                let found = self.entity_id(id).and_then(|name| by_id.get(&(name.key, name.partial)).cloned());
+                self.hold(id, found)?;
+            }
+        }
+        self.fold(round.as_ref())
+    }
+
     /// Everything is stored: what changed, what is told to whom, and an empty batch.
     pub fn confirm(&mut self) -> Confirmed {
         let mut confirmed = Confirmed { counts: self.count(), ..Confirmed::default() };
@@ -114,6 +140,7 @@ impl<A: App> Fold<A> {
         self.ends.clear();
         self.missing.clear();
         self.firsts.clear();
+        self.round = None;
         (self.bytes, self.moved, self.conflicts, self.stale) = (0, 0, 0, 0);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     app::{App, At, Emit, Poison, Reason, Refused, RefusedKind, Reject, Row},
     json,
     ports::{StoredRow, Upsert},
-    record::{Position, Record, Stamp},
+    record::{Key, Position, Record, Stamp},
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
@@ -39,6 +39,7 @@ impl<A: App> Fold<A> {
     /// Folds the batch (again for `only` these slots), and says what has to be written.
     pub fn fold(&mut self, only: Option<&FxHashSet<SlotId>>) -> Result<Effects, Fault> {
         let mut effects = Effects::default();
+        self.round = only.cloned();
         self.ends.resize_with(self.planned.len(), || End::Fenced);
         for at in 0..self.planned.len() {
             self.fold_at(at, only, &mut effects);
@@ -195,7 +196,7 @@ impl<A: App> Stepper<'_, A> {
         if let Some(id) = row_id.filter(|id| rows.iter().any(|row| row.id == *id)) {
             self.firsts.entry(id).or_insert(record.position);
         }
-        self.keep_effects(rows, emits, record);
+        self.keep_effects(&key, rows, emits, record);
         advance(slot, entity, record, created_ms);
         Ok(())
     }
@@ -229,10 +230,11 @@ impl<A: App> Stepper<'_, A> {
         Ok((step.entity, step.rows, step.emits))
     }
 
-    fn keep_effects(&mut self, rows: Vec<Row>, emits: Vec<Emit>, record: &Record<'_>) {
-        for Row { name, id, json } in rows {
-            let row = StoredRow { id, first: record.position, time_ms: record.time_ms, json };
-            self.effects.rows.push((name, row));
+    fn keep_effects(&mut self, key: &Key, rows: Vec<Row>, emits: Vec<Emit>, record: &Record<'_>) {
+        for Row { name, id, label, time_ms, json } in rows {
+            let (key, first) = (key.clone(), record.position);
+            let time_ms = time_ms.unwrap_or(record.time_ms);
+            self.effects.rows.push((name, StoredRow { id, key, label, first, time_ms, json }));
         }
         self.effects.emits.extend(emits.into_iter().map(|emit| (emit, record.position)));
     }

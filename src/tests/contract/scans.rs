@@ -3,7 +3,7 @@
 use super::store::{StoreFactory, at, id, load, prepared, removal, upsert, write};
 use crate::{
     document::Json,
-    ports::{EntityId, Scan, Store, StoredRow},
+    ports::{EntityId, RowScan, Scan, Store, StoredRow},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -130,26 +130,80 @@ pub async fn forget_is_guarded_by_position(factory: &impl StoreFactory) {
 }
 
 pub fn row(id: &str, offset: u64, time_ms: i64, json: &str) -> StoredRow {
-    StoredRow { id: id.into(), first: at(2, offset), time_ms, json: Json::parse(json).expect("json") }
+    let (first, json) = (at(2, offset), Json::parse(json).expect("json"));
+    StoredRow { id: id.into(), key: "user".into(), label: None, first, time_ms, json }
 }
 
 pub async fn a_row_keeps_who_was_first(factory: &impl StoreFactory) {
     let store = factory.store();
     let stream = prepared(&store).await;
     let insert = |rows: Vec<StoredRow>| store.insert_rows(&stream, "events", rows);
-    insert(vec![row("e1", 10, 100, "{\"n\":1}"), row("e2", 11, 101, "2")]).await.expect("insert");
-    insert(vec![row("e2", 99, 999, "9"), row("e3", 12, 102, "3"), row("e3", 13, 103, "4")])
-        .await
-        .expect("insert");
-    insert(Vec::new()).await.expect("insert nothing");
+    let first = vec![row("e1", 10, 100, "{\"n\":1}"), row("e2", 11, 101, "2")];
+    assert_eq!(insert(first).await.expect("insert"), 2);
+    let second = vec![row("e2", 99, 999, "9"), row("e3", 12, 102, "3"), row("e3", 13, 103, "4")];
+    assert_eq!(insert(second).await.expect("insert"), 1, "only what is inserted counts");
+    assert_eq!(insert(Vec::new()).await.expect("insert nothing"), 0);
     let ids = ["e1", "e2", "e3", "absent"].map(str::to_owned);
     let mut firsts = store.row_firsts(&stream, "events", &ids).await.expect("firsts");
     firsts.sort_by(|a, b| a.0.cmp(&b.0));
     let expected = [("e1", 10), ("e2", 11), ("e3", 12)].map(|(id, offset)| (id.to_owned(), at(2, offset)));
     assert_eq!(firsts, expected);
-    let rows = store.scan_rows(&stream, "events", None, 10).await.expect("scan");
+    let rows = store.scan_rows(&stream, "events", RowScan::all(10)).await.expect("scan");
     let kept = [row("e1", 10, 100, "{\"n\":1}"), row("e2", 11, 101, "2"), row("e3", 12, 102, "3")];
     assert_eq!(rows, kept);
+    let [_, e2, _] = kept;
+    assert_eq!(store.load_row(&stream, "events", "e2").await.expect("load"), Some(e2));
+    assert_eq!(store.load_row(&stream, "events", "absent").await.expect("load"), None);
+    assert_eq!(store.load_row(&stream, "never-prepared", "e2").await.expect("load"), None);
+}
+
+pub async fn rows_are_found_by_key_label_and_time(factory: &impl StoreFactory) {
+    let store = factory.store();
+    let stream = prepared(&store).await;
+    let keys = ["a", "a\u{0}", "ab", "b"];
+    let labels = [None, Some(""), Some("x"), Some("xy")];
+    let mut rows = Vec::new();
+    for n in 0..64_usize {
+        // Every pair of key and label, at times of both signs, some of them the same.
+        let (key, label) = (keys[n % 4].into(), labels[n / 4 % 4].map(str::to_owned));
+        let time_ms = (n as i64 * 7) % 20 - 6;
+        rows.push(StoredRow { key, label, ..row(&format!("{:02}", (n * 37) % 64), n as u64, time_ms, "{}") });
+    }
+    assert_eq!(store.insert_rows(&stream, "events", rows.clone()).await.expect("insert"), rows.len());
+    rows.sort_by(|a, b| (a.time_ms, &a.id).cmp(&(b.time_ms, &b.id)));
+    for n in 0..128_usize {
+        let pick = |options: &[Option<&str>], n: usize| options[n % options.len()].map(str::to_owned);
+        let scan = RowScan {
+            key: pick(&[None, Some("a"), Some("a\u{0}"), Some("none")], n),
+            label: pick(&[None, Some("x"), Some(""), Some("none")], n / 4),
+            from_ms: [None, Some(-2)][n / 16 % 2],
+            until_ms: [None, Some(9)][n / 32 % 2],
+            newest_first: n / 64 == 1,
+            after: None,
+            limit: 3,
+        };
+        let mut wanted: Vec<_> = rows.iter().filter(|row| scan.wants(row)).cloned().collect();
+        if scan.newest_first {
+            wanted.reverse();
+        }
+        assert_eq!(paged(&store, &stream, &scan).await, wanted, "{scan:?}");
+    }
+    let outside = RowScan { from_ms: Some(9), until_ms: Some(9), ..RowScan::all(9) };
+    assert_eq!(store.scan_rows(&stream, "events", outside).await.expect("scan"), []);
+    let nothing = store.scan_rows(&stream, "events", RowScan::all(0)).await.expect("scan");
+    assert_eq!(nothing, []);
+}
+
+/// All pages of a scan, one after the other.
+async fn paged(store: &Arc<dyn Store>, stream: &str, scan: &RowScan) -> Vec<StoredRow> {
+    let (mut scan, mut all) = (scan.clone(), Vec::new());
+    loop {
+        let page = store.scan_rows(stream, "events", scan.clone()).await.expect("scan");
+        assert!(page.len() <= scan.limit);
+        let Some(last) = page.last() else { return all };
+        scan.after = Some((last.time_ms, last.id.clone()));
+        all.extend(page);
+    }
 }
 
 pub async fn rows_come_in_the_order_of_time_and_id(factory: &impl StoreFactory) {
@@ -158,17 +212,14 @@ pub async fn rows_come_in_the_order_of_time_and_id(factory: &impl StoreFactory) 
     let rows = [("c", 5), ("a", 7), ("b", 5), ("d", -3), ("ü", 5), ("z", 5), ("e", 1 << 41)];
     let rows: Vec<_> = rows.iter().map(|(id, time_ms)| row(id, 0, *time_ms, "1")).collect();
     store.insert_rows(&stream, "events", rows).await.expect("insert");
-    let (mut after, mut seen) = (None, Vec::new());
-    loop {
-        let page = store.scan_rows(&stream, "events", after.clone(), 2).await.expect("scan");
-        assert!(page.len() <= 2);
-        let Some(last) = page.last() else { break };
-        after = Some((last.time_ms, last.id.clone()));
-        seen.extend(page.into_iter().map(|row| row.id));
-    }
+    let ids = |rows: Vec<StoredRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    let seen = ids(paged(&store, &stream, &RowScan::all(2)).await);
     assert_eq!(seen, ["d", "b", "c", "z", "ü", "a", "e"]);
-    let absent = Some((5, "m".to_owned()));
-    let after_absent = store.scan_rows(&stream, "events", absent, 1).await.expect("scan");
+    let newest_first = RowScan { newest_first: true, ..RowScan::all(2) };
+    let seen = ids(paged(&store, &stream, &newest_first).await);
+    assert_eq!(seen, ["e", "a", "ü", "z", "c", "b", "d"]);
+    let absent = RowScan { after: Some((5, "m".to_owned())), ..RowScan::all(1) };
+    let after_absent = store.scan_rows(&stream, "events", absent).await.expect("scan");
     assert_eq!(after_absent.first().map(|row| row.id.as_str()), Some("z"), "the cursor need not exist");
 }
 

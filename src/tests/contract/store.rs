@@ -3,7 +3,7 @@
 use super::{scans::row, unique};
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, Scan, Store, Upsert},
+    ports::{EntityId, RowScan, Scan, Store, Upsert},
     record::Position,
 };
 use futures_util::future::BoxFuture;
@@ -50,6 +50,7 @@ macro_rules! store_suite {
             forget_is_guarded_by_position
             a_row_keeps_who_was_first
             rows_come_in_the_order_of_time_and_id
+            rows_are_found_by_key_label_and_time
             partials_of_a_key_stand_apart
             the_count_is_of_keys_that_are_there
         );
@@ -364,7 +365,10 @@ pub async fn what_was_confirmed_is_there_after_reopening(factory: &impl StoreFac
     assert_eq!(load(&store, &stream, "a").await, Some(kept.document));
     assert_eq!(store.expired(&stream, 100, 9).await.expect("expired"), [removed.document]);
     assert_eq!(store.count(&stream).await.expect("count"), 2);
-    assert_eq!(store.scan_rows(&stream, "events", None, 9).await.expect("rows"), [row("e", 5, 6, "7")]);
+    assert_eq!(
+        store.scan_rows(&stream, "events", RowScan::all(9)).await.expect("rows"),
+        [row("e", 5, 6, "7")]
+    );
     assert_eq!(store.epoch(&stream, "y").await.expect("epoch"), (1, false));
     assert_eq!(store.marks(&stream).await.expect("marks").len(), 1);
     assert_eq!(write(&store, &stream, &[upsert("a", 2, 1, "2")]).await, 1);

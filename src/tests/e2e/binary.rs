@@ -137,6 +137,11 @@ impl Statecast {
         said[from..].iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 
+    /// Whether any line it ever wrote holds this.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.said.lock().expect("said").iter().any(|(_, line)| line.contains(text))
+    }
+
     pub fn signal(&self, name: &str) {
         let status =
             std::process::Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();

@@ -53,7 +53,10 @@ impl Ground {
     /// A whole deployment on this ground. Sessions are short, so that a killed member is soon given up.
     pub fn settings(&self) -> Vec<String> {
         let Ground { name, brokers, mongodb, .. } = self;
-        vec![
+        // Streams whose topic and group are not this test's own would be shared with every other test.
+        let others =
+            crate::tests::only(&["kv"]).into_keys().map(|other| format!("streams.{other}.enabled=false"));
+        let own = vec![
             "log.kind=kafka".into(),
             format!("kafka.brokers={brokers}"),
             format!("kafka.group_prefix={name}"),
@@ -63,7 +66,8 @@ impl Ground {
             format!("mongodb.uri={mongodb}"),
             format!("mongodb.database={name}"),
             format!("streams.kv.topic={name}"),
-        ]
+        ];
+        own.into_iter().chain(others).collect()
     }
 
     pub fn group(&self) -> String {
@@ -170,6 +174,13 @@ impl Ground {
 
     pub async fn all(&self) -> Cursor<Document> {
         self.documents.find(doc! {}).await.expect("find")
+    }
+
+    /// All that a collection holds.
+    pub async fn documents_of(&self, collection: &str) -> Vec<Document> {
+        let client = Client::with_uri_str(&self.mongodb).await.expect("client");
+        let found = client.database(&self.name).collection::<Document>(collection).find(doc! {}).await;
+        found.expect("find").try_collect().await.expect("documents")
     }
 
     /// `version` of every key that MongoDB holds.

@@ -4,6 +4,7 @@
 //! one Kafka and one MongoDB; nothing is proved by waiting, only by a condition that came within its deadline.
 //! Not here: what needs no other process (the modules beside this one).
 
+mod activity;
 mod bad_input;
 mod binary;
 mod client;
