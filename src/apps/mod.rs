@@ -11,7 +11,7 @@ use self::declared::{
 };
 use crate::{
     app::App,
-    config::{Config, Stream, streams::Wanted},
+    config::{Config, Projection, Stream, streams::Wanted},
     document::{Document, Shown},
     engine::{api::Kind, fold::Fold, stream::StreamSpec, view},
     ports::TopicSpec,
@@ -41,9 +41,11 @@ pub fn register(config: &Config) -> Vec<StreamSpec> {
     crate::config::streams::enabled(config).into_iter().filter_map(spec).collect()
 }
 
-/// A stream of the configuration's own. One that cannot be understood was a fault of the configuration before.
+/// A stream of the configuration's own. One that cannot be understood was a fault of the configuration before; one without
+/// a projection belongs to a program with streams of its own.
 fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
-    let declaration = Declaration::read(config.streams.get(&wanted.name)?).ok()?;
+    let declared = config.streams.get(&wanted.name).filter(|stream| stream.projection != Projection::Own)?;
+    let declaration = Declaration::read(declared).ok()?;
     let kind = match &declaration.projection {
         Project::Latest => Kind::Latest,
         Project::Log { .. } => Kind::Log,
