@@ -13,7 +13,7 @@ use self::declared::{
 };
 use crate::{
     app::App,
-    config::{Config, Stream, streams::Wanted},
+    config::{Config, Projection, Stream, streams::Wanted},
     engine::{api::Kind, fold::Fold, shows::Typed, stream::StreamSpec},
     http::Context,
     ports::TopicSpec,
@@ -117,9 +117,11 @@ pub fn register(config: &Config) -> Vec<StreamSpec> {
     crate::config::streams::enabled(config).into_iter().filter_map(spec).collect()
 }
 
-/// A stream of the configuration's own. One that cannot be understood was a fault of the configuration before.
+/// A stream of the configuration's own. One that cannot be understood was a fault of the configuration before; one without
+/// a projection belongs to a program with streams of its own.
 fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
-    let declaration = Declaration::read(config.streams.get(&wanted.name)?).ok()?;
+    let declared = config.streams.get(&wanted.name).filter(|stream| stream.projection != Projection::Own)?;
+    let declaration = Declaration::read(declared).ok()?;
     let kind = match &declaration.projection {
         Project::Latest => Kind::Latest,
         Project::Log { .. } => Kind::Log,
