@@ -16,4 +16,5 @@ mod mongo;
 mod mongo_load;
 #[allow(unused)]
 mod services;
+mod sim;
 mod tidy;

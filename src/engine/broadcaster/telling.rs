@@ -10,7 +10,7 @@ use crate::{
         clients::{Client, Noted, member::Phase},
         news::{News, NewsKind, Taken},
         packet::Reason,
-        rooms::{Of, Room, RoomId, State, change::Change, one::Offer},
+        rooms::{Feed, Of, Room, RoomId, State, change::Change, one::Offer},
     },
     metrics,
 };
@@ -21,7 +21,7 @@ impl Hub {
     /// Takes in what the writers left.
     pub fn news(&mut self, taken: Taken, now: Instant) {
         for news in &taken.news {
-            self.tell(news);
+            self.tell(news, now);
         }
         if taken.gapped {
             metrics::NEWS_GAPPED.add(&[], 1);
@@ -30,7 +30,7 @@ impl Hub {
         }
     }
 
-    fn tell(&mut self, news: &News) {
+    fn tell(&mut self, news: &News, now: Instant) {
         let mut encoded = None;
         if let Some(room) = self.rooms.key(&news.stream, &news.shown.key) {
             match news.kind {
@@ -42,7 +42,7 @@ impl Hub {
             return;
         }
         if let Some(room) = self.rooms.stream(&news.stream) {
-            self.tell_many(room, news, &mut encoded);
+            self.tell_many(room, news, &mut encoded, now);
         }
         for name in &news.rooms {
             if let Some(id) = self.rooms.app(&news.stream, name)
@@ -80,7 +80,7 @@ impl Hub {
         }
     }
 
-    fn tell_many(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>) {
+    fn tell_many(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>, now: Instant) {
         let change = encoded.get_or_insert_with(|| Change::of(&news.stream, &news.shown));
         let read = news.kind == NewsKind::Read;
         if self.rooms.tell(id, change, news.partition, news.covers, read) {
@@ -89,7 +89,17 @@ impl Hub {
             if let Some(follow) = self.rooms.get_mut(id).and_then(|room| room.follow.as_mut()) {
                 follow.told(&change.key, change.version, change.removed);
             }
+        } else if read && self.is_in_doubt(id, &news.shown.key) {
+            self.beats.gapped(now);
+            self.mark_gapped(id);
         }
+    }
+
+    /// Whether nobody can say if a state that was only read was told: who stored it may have ended before, and what others
+    /// stored since stands beyond it.
+    fn is_in_doubt(&self, id: RoomId, key: &str) -> bool {
+        let room = self.rooms.get(id).filter(|room| room.whole && room.feed == Feed::Local);
+        room.and_then(Room::many).is_some_and(|many| !many.remembers(key))
     }
 
     pub(super) fn each_member(&mut self, id: RoomId, mut note: impl FnMut(&mut Client) -> Noted) {

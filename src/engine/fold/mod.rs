@@ -214,6 +214,8 @@ pub struct Fold<A: App> {
     firsts: FxHashMap<String, Position>,
     /// Documents of the store that turned out to be newer than what was held here: told, not written.
     found: Vec<Document>,
+    /// What this batch loaded of the store.
+    loaded: Vec<(SlotId, Document)>,
     bytes: usize,
     moved: u64,
     conflicts: u64,
@@ -234,6 +236,7 @@ impl<A: App> Fold<A> {
             missing: Vec::new(),
             firsts: FxHashMap::default(),
             found: Vec::new(),
+            loaded: Vec::new(),
             bytes: 0,
             moved: 0,
             conflicts: 0,
