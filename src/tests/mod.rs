@@ -8,6 +8,7 @@ mod declared;
 mod e2e;
 mod engine;
 mod examples;
+mod faults;
 mod http;
 mod kafka;
 mod kill;
