@@ -134,9 +134,9 @@ bench faults: export SEED := $(SEED)
 bench: build-tests
 	$(SERVICES) run kafka mongodb -- $(dir $(BIN))examples/bench
 
-faults: build
-	@[ -x loadtest/faults ] || { echo 'make faults: there is no loadtest/faults yet' >&2; exit 2; }
-	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- loadtest/faults
+faults: build-tests
+	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- \
+	  cargo test $(CARGO_FLAGS) --lib -- --ignored --exact --nocapture tests::faults::every_fault_is_survived
 
 services-up:
 	@$(SERVICES) up kafka mongodb redis

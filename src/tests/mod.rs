@@ -9,6 +9,7 @@ mod declared;
 mod e2e;
 mod engine;
 mod examples;
+mod faults;
 mod http;
 mod kafka;
 mod kill;
@@ -18,6 +19,7 @@ mod mongo_load;
 #[allow(unused)]
 mod partials;
 mod services;
+mod sim;
 mod tidy;
 
 use crate::{apps::BUILT_IN, config::Stream};

@@ -14,7 +14,7 @@ use crate::{
         clients::{Client, Noted, member::Phase},
         news::{News, NewsKind, Taken},
         packet::Reason,
-        rooms::{Of, Room, RoomId, State, change::Change, one::Offer},
+        rooms::{Feed, Of, Room, RoomId, State, change::Change, one::Offer},
     },
     metrics,
 };
@@ -25,7 +25,7 @@ impl Hub {
     /// Takes in what the writers left.
     pub fn news(&mut self, taken: Taken, now: Instant) {
         for news in &taken.news {
-            self.tell(news);
+            self.tell(news, now);
         }
         if taken.gapped {
             metrics::NEWS_GAPPED.add(&[], 1);
@@ -34,7 +34,7 @@ impl Hub {
         }
     }
 
-    fn tell(&mut self, news: &News) {
+    fn tell(&mut self, news: &News, now: Instant) {
         match news.kind {
             NewsKind::Partial => return self.tell_partial(news),
             NewsKind::Room => return self.tell_room(news),
@@ -51,7 +51,7 @@ impl Hub {
             return;
         }
         if let Some(room) = self.rooms.stream(&news.stream) {
-            self.tell_many(room, news, &mut encoded);
+            self.tell_many(room, news, &mut encoded, now);
         }
         self.want_rooms(news);
     }
@@ -120,7 +120,7 @@ impl Hub {
         }
     }
 
-    fn tell_many(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>) {
+    fn tell_many(&mut self, id: RoomId, news: &News, encoded: &mut Option<Arc<Change>>, now: Instant) {
         let change = encoded.get_or_insert_with(|| Change::of(&news.stream, &news.shown));
         let read = news.kind == NewsKind::Read;
         if self.rooms.tell(id, change, news.partition, news.covers, read) {
@@ -129,7 +129,17 @@ impl Hub {
             if let Some(follow) = self.rooms.get_mut(id).and_then(|room| room.follow.as_mut()) {
                 follow.told(&change.key, change.version, change.removed);
             }
+        } else if read && self.is_in_doubt(id, &news.shown.key) {
+            self.beats.gapped(now);
+            self.mark_gapped(id);
         }
+    }
+
+    /// Whether nobody can say if a state that was only read was told: who stored it may have ended before, and what others
+    /// stored since stands beyond it.
+    fn is_in_doubt(&self, id: RoomId, key: &str) -> bool {
+        let room = self.rooms.get(id).filter(|room| room.whole && room.feed == Feed::Local);
+        room.and_then(Room::many).is_some_and(|many| !many.remembers(key))
     }
 
     pub(super) fn each_member(&mut self, id: RoomId, mut note: impl FnMut(&mut Client) -> Noted) {

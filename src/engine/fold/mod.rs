@@ -216,6 +216,8 @@ pub struct Fold<A: App> {
     round: Option<FxHashSet<SlotId>>,
     /// Documents of the store that turned out to be newer than what was held here: told, not written.
     found: Vec<Document>,
+    /// What this batch loaded of the store.
+    loaded: Vec<(SlotId, Document)>,
     bytes: usize,
     moved: u64,
     conflicts: u64,
@@ -237,6 +239,7 @@ impl<A: App> Fold<A> {
             firsts: FxHashMap::default(),
             round: None,
             found: Vec::new(),
+            loaded: Vec::new(),
             bytes: 0,
             moved: 0,
             conflicts: 0,

@@ -22,6 +22,9 @@ impl<A: App> Fold<A> {
         let by_id = by_id(documents);
         for id in std::mem::take(&mut self.missing) {
             let found = self.entity_id(id).and_then(|name| by_id.get(&(name.key, name.partial)).cloned());
+            if let Some(document) = &found {
+                self.loaded.push((id, document.clone()));
+            }
             self.hold(id, found)?;
         }
         Ok(())
@@ -127,14 +130,30 @@ impl<A: App> Fold<A> {
                 confirmed.changes.push(Change { document, covers: slot.applied });
             }
         }
-        let found = std::mem::take(&mut self.found);
+        let found = std::mem::take(&mut self.found).into_iter().chain(self.loaded_and_left());
+        let found: Vec<Document> = found.collect();
         confirmed.changes.extend(found.into_iter().map(|document| Change { document, covers: 0 }));
         self.clear();
         confirmed.evicted = self.cache.evict();
         confirmed
     }
 
+    /// What was loaded, reflects a record of this batch already and is left as it was: who stored it may have ended before
+    /// telling anybody (semantics 13).
+    fn loaded_and_left(&mut self) -> Vec<Document> {
+        if self.loaded.is_empty() {
+            return Vec::new();
+        }
+        let ends = self.planned.iter().zip(&self.ends);
+        let seen: FxHashSet<SlotId> =
+            ends.filter(|(_, end)| matches!(end, End::Seen)).map(|(planned, _)| planned.slot).collect();
+        let is_left = |id: &SlotId| self.cache.get(*id).is_some_and(|slot| slot.applied == 0);
+        let loaded = std::mem::take(&mut self.loaded).into_iter();
+        loaded.filter(|(id, _)| seen.contains(id) && is_left(id)).map(|(_, document)| document).collect()
+    }
+
     fn clear(&mut self) {
+        self.loaded.clear();
         self.parts.clear();
         self.planned.clear();
         self.ends.clear();

@@ -91,6 +91,21 @@ fn a_replay_is_skipped_and_changes_nothing() {
 }
 
 #[test]
+fn what_is_loaded_and_left_is_told_since_who_stored_it_may_not_have() {
+    let mut fold = fold();
+    gather(&mut fold, flight(0, 1, &[(3, 5, "a", Some("1")), (4, 6, "b", Some("2"))]));
+    fold.admit(vec![document("a", 0, 3, 9, 5), document("b", 0, 3, 2, 5)]).expect("admit");
+    fold.fold(None).expect("fold");
+    let confirmed = fold.confirm();
+    let told: Vec<_> =
+        confirmed.changes.iter().map(|c| (&*c.document.key, c.document.version, c.covers)).collect();
+    assert_eq!(told, [("b", 3, 1), ("a", 9, 0)]);
+    gather(&mut fold, flight(0, 1, &[(3, 5, "a", Some("1"))]));
+    fold.fold(None).expect("fold");
+    assert!(fold.confirm().changes.is_empty(), "once");
+}
+
+#[test]
 fn a_tombstone_counts_and_a_key_made_again_is_born_again() {
     let mut fold = fold();
     gather(&mut fold, flight(0, 1, &[(1, 5, "a", None), (2, 6, "a", Some("null")), (3, 9, "b", None)]));

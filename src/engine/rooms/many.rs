@@ -84,6 +84,11 @@ impl Many {
         !read || self.positions.of(partition).is_some_and(|held| !held.covers(position))
     }
 
+    /// Whether some change of this key is in the run.
+    pub fn remembers(&self, key: &str) -> bool {
+        self.newest.contains_key(key)
+    }
+
     /// Takes a change in; returns its number.
     pub fn tell(&mut self, change: Arc<Change>, partition: u32, covers: u64) -> u64 {
         let moved = change.positions.of(partition).copied().map_or(Moved::Not, |p| self.advance(p));

@@ -121,6 +121,22 @@ impl Ground {
         config.create().expect("producer")
     }
 
+    /// One that goes on trying while Kafka is away.
+    pub fn patient_producer(&self) -> FutureProducer {
+        let mut config = self.kafka();
+        config.set("partitioner", "murmur2_random").set("acks", "all").set("enable.idempotence", "true");
+        config.set("linger.ms", "2").set("delivery.timeout.ms", "600000");
+        config.create().expect("producer")
+    }
+
+    /// The documents, over a client that soon gives up.
+    pub async fn impatient_documents(&self) -> Collection<Document> {
+        let mut options = mongodb::options::ClientOptions::parse(&self.mongodb).await.expect("URI");
+        options.server_selection_timeout = Some(Duration::from_secs(2));
+        let client = Client::with_options(options).expect("client");
+        client.database(&self.name).collection("kv")
+    }
+
     /// What the group has committed, per partition; a partition without a commit stands at 0, where reading begins.
     pub async fn committed(&self) -> Vec<u64> {
         let (config, topic) = (self.kafka().set("group.id", self.group()).clone(), self.name.clone());
@@ -155,6 +171,11 @@ impl Ground {
 
     /// Every record of a topic, in the order of each partition.
     pub async fn read_topic(&self, topic: &str) -> Vec<Letter> {
+        self.read_places(topic).await.into_iter().map(|(_, _, letter)| letter).collect()
+    }
+
+    /// The same with partition and offset.
+    pub async fn read_places(&self, topic: &str) -> Vec<(i64, i64, Letter)> {
         let mut config = self.kafka();
         config.set("group.id", "e2e-reader").set("enable.auto.commit", "false");
         config.set("fetch.message.max.bytes", "20000000").set("auto.offset.reset", "earliest");
@@ -221,7 +242,7 @@ impl Ground {
     }
 }
 
-fn read_partition(consumer: &BaseConsumer, topic: &str, partition: i32) -> Vec<Letter> {
+fn read_partition(consumer: &BaseConsumer, topic: &str, partition: i32) -> Vec<(i64, i64, Letter)> {
     let (low, high) = consumer.fetch_watermarks(topic, partition, ASK).expect("watermarks");
     if low == high {
         return Vec::new();
@@ -232,7 +253,7 @@ fn read_partition(consumer: &BaseConsumer, topic: &str, partition: i32) -> Vec<L
     let mut letters = Vec::new();
     loop {
         let message = consumer.poll(ASK).expect("a record before time is up").expect("a record");
-        letters.push(letter(&message));
+        letters.push((partition.into(), message.offset(), letter(&message)));
         if message.offset() + 1 >= high {
             return letters;
         }

@@ -6,19 +6,19 @@
 
 mod activity;
 mod bad_input;
-mod binary;
+pub mod binary;
 mod client;
 mod configuration;
 mod crash;
 mod declared;
-mod ground;
+pub mod ground;
 mod instances;
 mod letters;
 mod load;
 mod node;
 mod pressure;
 mod resume;
-mod sse;
+pub mod sse;
 mod stop;
 mod travel;
 
@@ -32,11 +32,11 @@ const SOON: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Looks again and again until `look` gives `Ok`; its last `Err` says what was seen when time was up.
-async fn eventually<T, E: Debug>(what: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
+pub async fn eventually<T, E: Debug>(what: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
     within(SOON, what, look).await
 }
 
-async fn within<T, E: Debug>(
+pub async fn within<T, E: Debug>(
     deadline: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> Result<T, E>,

@@ -66,14 +66,14 @@ impl Drop for Sse {
 }
 
 #[derive(Default)]
-struct Parser {
+pub struct Parser {
     rest: Vec<u8>,
     next: Event,
     data: Vec<String>,
 }
 
 impl Parser {
-    fn take(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<Event> {
         self.rest.extend_from_slice(bytes);
         let mut whole = Vec::new();
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {

@@ -1,6 +1,7 @@
 //! Partitions that another instance consumes, without Redis (semantics 18): the store is read on a beat.
 
 use super::{stage::Stage, viewer::Viewer};
+use crate::engine::news::{News, NewsKind};
 use serde_json::json;
 
 fn foreign(configure: impl FnOnce(&mut crate::config::Config)) -> Stage {
@@ -97,4 +98,27 @@ fn a_round_goes_on_in_parts_and_after_the_store_was_away() {
     viewer.hear();
     viewer.assert_holds(&stage.engine);
     assert_eq!(viewer.rooms["kv"].keys["k39"], (2, json!(2)));
+}
+
+/// Somebody stored `a` and ended before telling; what is told of `b` stands beyond it. Then a writer reads `a`.
+#[test]
+fn rule_13_what_was_only_read_and_stands_behind_the_room_brings_it_anew() {
+    let mut stage = Stage::new(&[("kv", 1)], |_| {});
+    let mut viewer = Viewer::new(&mut stage);
+    viewer.ask(&mut stage, &["kv"]);
+    stage.settle(std::slice::from_mut(&mut viewer));
+    let untold = stage.engine.write("kv", "a", Some("1"));
+    let told = stage.engine.write("kv", "b", Some("2"));
+    stage.tell([told]);
+    let read = News { covers: 0, kind: NewsKind::Read, ..untold };
+    stage.tell([read.clone()]);
+    stage.settle(std::slice::from_mut(&mut viewer));
+    viewer.assert_holds(&stage.engine);
+    assert_eq!((viewer.rooms["kv"].keys["a"].0, viewer.resyncs), (1, 1));
+    // Once: from here on the room remembers what became of it.
+    let newer = stage.engine.write("kv", "a", Some("3"));
+    stage.tell([newer, read]);
+    stage.settle(std::slice::from_mut(&mut viewer));
+    viewer.assert_holds(&stage.engine);
+    assert_eq!(viewer.resyncs, 1);
 }

@@ -93,6 +93,17 @@ impl FakeEngine {
         News { stream, partition, shown, covers: 1, rooms, kind: NewsKind::Change }
     }
 
+    /// The store has this now, whoever wrote it.
+    pub fn mirror(&self, stream: &str, shown: Shown) {
+        let mut world = self.world();
+        let held = world.streams.get_mut(stream).expect("stream");
+        for position in &shown.positions.0 {
+            let next = &mut held.next[position.partition as usize];
+            *next = (*next).max(position.offset + 1);
+        }
+        held.entities.insert(shown.key.to_string(), shown);
+    }
+
     /// As `write`, but readers here see the state before until `reveal`; the store itself has it at once.
     pub fn write_unseen(&self, stream: &str, key: &str, value: Option<&str>) -> News {
         let before = self.get(stream, key);

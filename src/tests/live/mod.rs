@@ -2,12 +2,12 @@
 
 mod calls;
 mod elsewhere;
-mod fake;
+pub mod fake;
 mod model;
 mod resume;
 mod served;
 mod slow;
 mod sockets;
 mod sse;
-mod stage;
-mod viewer;
+pub mod stage;
+pub mod viewer;

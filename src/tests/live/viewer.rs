@@ -80,8 +80,13 @@ impl Viewer {
     /// The connection is cut, and made again; what it holds it keeps.
     pub fn reconnect(&mut self, stage: &mut Stage) {
         self.hear();
-        self.line.take();
         stage.order(Order::Disconnect { client: self.client });
+        self.come_back(stage);
+    }
+
+    /// Connects anew, perhaps to another instance, with what it holds.
+    pub fn come_back(&mut self, stage: &mut Stage) {
+        self.line.take();
         (self.client, self.line) = stage.connect();
         let rooms: Vec<String> = self.rooms.keys().chain(self.asked.iter()).cloned().collect();
         let names: BTreeSet<&str> = rooms.iter().map(String::as_str).collect();

@@ -1,0 +1,125 @@
+//! The end: the log as it lies in Kafka, folded plainly, against what the store and the dead letters hold.
+
+use super::{
+    feed::{Sent, is_bad},
+    watcher::Watcher,
+};
+use crate::tests::e2e::ground::Ground;
+use bson::Document;
+use futures_util::TryStreamExt;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Partition and offset.
+type Place = (i64, i64);
+/// Key and value.
+type Bytes = (Vec<u8>, Option<Vec<u8>>);
+
+/// What a key has to be: version, value, place of its last record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entity {
+    pub version: u64,
+    pub value: Option<Value>,
+    pub at: Place,
+}
+
+#[derive(Debug, Default)]
+pub struct Truth {
+    pub keys: BTreeMap<String, Entity>,
+    /// Bad records, with their bytes.
+    pub bad: BTreeMap<Place, Bytes>,
+    pub records: u64,
+}
+
+impl Truth {
+    /// Reads the whole topic. What was acknowledged has to lie there.
+    pub async fn read(ground: &Ground, sent: &Sent) -> Truth {
+        let (mut truth, mut there) = (Truth::default(), BTreeSet::new());
+        for (partition, offset, letter) in ground.read_places(&ground.name).await {
+            there.insert((partition as i32, offset));
+            truth.records += 1;
+            let (key, value) = (letter.key.unwrap_or_default(), letter.value);
+            if is_bad(&key, value.as_deref()) {
+                truth.bad.insert((partition, offset), (key, value));
+                continue;
+            }
+            let key = String::from_utf8(key).expect("text");
+            let version = truth.keys.get(&key).map_or(0, |was| was.version) + 1;
+            let value = value.map(|value| serde_json::from_slice(&value).expect("JSON"));
+            truth.keys.insert(key, Entity { version, value, at: (partition, offset) });
+        }
+        let lost: Vec<_> = sent.keys().filter(|at| !there.contains(at)).collect();
+        assert!(lost.is_empty(), "acknowledged, and not in the log: {lost:?}");
+        truth
+    }
+
+    /// What differs between the store and the truth.
+    pub async fn differences(&self, ground: &Ground) -> Vec<String> {
+        let found: Vec<Document> = ground.all().await.try_collect().await.expect("documents");
+        let mut found: BTreeMap<String, Entity> = found.iter().map(entity).collect();
+        let mut differences = Vec::new();
+        for (key, right) in &self.keys {
+            match found.remove(key) {
+                Some(stored) if stored == *right => {}
+                stored => differences.push(format!("{key} is {stored:?} and has to be {right:?}")),
+            }
+        }
+        differences.extend(found.keys().map(|key| format!("{key} was never sent")));
+        differences
+    }
+
+    /// Every bad record has a letter with its bytes, and nothing else has one. Returns how many were written twice.
+    pub async fn letters(&self, ground: &Ground) -> u64 {
+        let (mut letters, mut again) = (BTreeMap::new(), 0);
+        for letter in ground.read_topic(&ground.dead_letters()).await {
+            let header = |name: &str| {
+                let value =
+                    letter.headers.iter().find(|(header, _)| header == name).and_then(|(_, v)| v.clone());
+                String::from_utf8(value.expect("the header")).expect("text").parse::<i64>().expect("number")
+            };
+            let at = (header("statecast-dlq-partition"), header("statecast-dlq-offset"));
+            let bytes = (letter.key.clone().unwrap_or_default(), letter.value.clone());
+            again += u64::from(letters.insert(at, bytes).is_some());
+        }
+        assert!(letters == self.bad, "dead letters differ: {:?}", difference(&letters, &self.bad));
+        again
+    }
+
+    /// Whether this viewer shows what is true of its keys.
+    pub fn is_shown(&self, watcher: &Watcher, keys: &[String]) -> Result<(), String> {
+        let shown = watcher.shown.lock().expect("shown");
+        for key in keys {
+            let Some(right) = self.keys.get(key) else { continue };
+            let held = shown.keys.get(key);
+            let value = held.map(|held| held.1.clone()).filter(|value| !value.is_null());
+            // Who comes after a removal is shown that there is nothing; the pages of a stream do not name what is gone.
+            let is_right = match &right.value {
+                None => value.is_none() || shown.in_pages,
+                there => value == *there && held.is_some_and(|held| held.0 == right.version),
+            };
+            if !is_right {
+                return Err(format!("{key} is shown as {held:?} and is {right:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Places of letters that are missing or have other bytes, and of those that nobody expects.
+fn difference(found: &BTreeMap<Place, Bytes>, right: &BTreeMap<Place, Bytes>) -> [Vec<Place>; 2] {
+    let missing = right.iter().filter(|(at, bytes)| found.get(at) != Some(bytes)).map(|(at, _)| *at);
+    let more = found.keys().filter(|at| !right.contains_key(at)).copied();
+    [missing.collect(), more.collect()]
+}
+
+fn entity(document: &Document) -> (String, Entity) {
+    let position = document.get_document("position").expect("position");
+    let number = |name: &str| position.get_i64(name).expect(name);
+    let value = document.get("value").filter(|value| value.as_null().is_none());
+    let entity = Entity {
+        version: document.get_i64("version").expect("version") as u64,
+        value: value.map(|value| serde_json::to_value(value).expect("JSON")),
+        at: (number("partition"), number("offset")),
+    };
+    (document.get_str("_id").expect("key").to_owned(), entity)
+}

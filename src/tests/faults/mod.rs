@@ -1,0 +1,46 @@
+//! What may break, broken under load, on real Kafka and MongoDB: `make faults`, which writes docs/faults.md.
+//!
+//! Invariant: whatever is broken, one oracle decides: the log as it lies in Kafka, folded plainly, against what the store
+//! holds, what the dead letters hold, what was committed at every sampled moment, and what each viewer was shown. Sets are
+//! compared, never counts.
+//! Not here: interleavings (`sim`), single promises (`e2e`).
+
+mod audit;
+mod cases;
+mod dependencies;
+mod feed;
+mod proxy;
+mod report;
+mod sampler;
+mod scene;
+mod services;
+mod watcher;
+
+use report::Row;
+use std::panic::AssertUnwindSafe;
+
+/// All of them, or those `ONLY` names. They stop services that others would need, so they run alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes long, and it kills the services: make faults"]
+async fn every_fault_is_survived() {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let (only, seed) = (variable("ONLY"), variable("SEED").and_then(|seed| seed.parse().ok()));
+    let seed = seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
+    let mut rows = Vec::new();
+    for case in cases::ALL.iter().filter(|case| only.as_deref().is_none_or(|only| only == case.id)) {
+        eprintln!("{} {} (seed {seed})", case.id, case.what);
+        let run = AssertUnwindSafe((case.run)(seed));
+        let ended = futures_util::FutureExt::catch_unwind(run).await;
+        // Whatever it left broken is mended, or the next one would pay for it.
+        services::mend().await;
+        let row = Row::new(case, seed, ended);
+        eprintln!("  {}", row.line());
+        rows.push(row);
+    }
+    assert!(!rows.is_empty(), "there is no fault {only:?}");
+    if only.is_none() {
+        report::write(&rows);
+    }
+    let failed: Vec<_> = rows.iter().filter(|row| row.failed()).map(Row::line).collect();
+    assert!(failed.is_empty(), "not survived:\n{}", failed.join("\n"));
+}

@@ -1,0 +1,153 @@
+//! What every case has around it: load, viewers, samples; and the judgement at the end.
+
+use super::{
+    audit::Truth,
+    feed::{Feed, KEYS},
+    sampler::Sampler,
+    watcher::{Base, Habit, Watcher},
+};
+use crate::{
+    metrics,
+    tests::e2e::{binary::Statecast, ground::Ground, within},
+};
+use std::time::{Duration, Instant};
+
+/// Generous: what it took is in the table.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(150);
+/// What is promised of the program as it ships.
+const MEMORY_MAX_MIB: u64 = if cfg!(debug_assertions) { 300 } else { 150 };
+const VIEWERS: usize = 12;
+
+pub struct Scene {
+    pub ground: Ground,
+    pub feed: Feed,
+    pub sampler: Sampler,
+    base: Base,
+    watchers: Vec<(Watcher, Vec<String>)>,
+    settings: Vec<String>,
+}
+
+/// What a case that was survived came to.
+#[derive(Debug, Default, Clone)]
+pub struct Outcome {
+    pub recovery: Duration,
+    pub repeated: u64,
+    pub lag_max: u64,
+    pub memory_mib: u64,
+    pub note: String,
+}
+
+impl Scene {
+    /// Load on, everybody watching, everything flowing.
+    pub async fn begin(case: &str, seed: u64, settings: &[String]) -> (Scene, Statecast) {
+        let ground = Ground::new(case).await.expect("Kafka and MongoDB; run make faults");
+        ground.create_topics().await;
+        let base = Base::default();
+        let feed = Feed::start(&ground, seed);
+        let sampler = Sampler::start(&ground, feed.sent()).await;
+        let mut scene =
+            Scene { ground, feed, sampler, base, watchers: Vec::new(), settings: settings.to_vec() };
+        let statecast = scene.start().await;
+        scene.watch();
+        scene.flows().await;
+        (scene, statecast)
+    }
+
+    /// An instance, where viewers go from now on.
+    pub async fn start(&self) -> Statecast {
+        let statecast = self.start_beside().await;
+        *self.base.lock().expect("base") = statecast.base.clone();
+        statecast
+    }
+
+    pub async fn start_beside(&self) -> Statecast {
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        let statecast = self.ground.start_beside(&settings).await;
+        self.sampler.pids.lock().expect("pids").push(statecast.pid);
+        statecast
+    }
+
+    fn watch(&mut self) {
+        for viewer in 0..VIEWERS {
+            let keys: Vec<String> = (0..4).map(|at| format!("k{}", (viewer + at * 9) % KEYS)).collect();
+            let rooms = if viewer % 4 == 3 {
+                vec!["kv".to_owned()]
+            } else {
+                keys.iter().map(|key| format!("kv/{key}")).collect()
+            };
+            let habit = [Habit::Fast, Habit::Slow, Habit::Cut][viewer % 3];
+            self.watchers.push((Watcher::start(&self.base, rooms, habit), keys));
+        }
+    }
+
+    /// Waits until what is in the log now is committed; how long that took.
+    pub async fn recovered(&self) -> Duration {
+        let start = Instant::now();
+        let looks = self.sampler.now().looks;
+        let mut wanted: Option<Vec<u64>> = None;
+        within(RECOVERS_WITHIN, "what lay in the log is committed", async || {
+            let now = self.sampler.now();
+            if now.looks > looks && wanted.is_none() {
+                wanted = Some(now.ends.clone());
+            }
+            let done = wanted.as_ref().is_some_and(|ends| {
+                now.committed.len() == ends.len()
+                    && now.committed.iter().zip(ends).all(|(next, end)| next >= end)
+            });
+            if done { Ok(()) } else { Err((now.committed, wanted.clone(), now.ends)) }
+        })
+        .await;
+        start.elapsed()
+    }
+
+    pub async fn flows(&self) {
+        self.recovered().await;
+    }
+
+    /// The load ends, everything comes to rest, and everything is judged.
+    pub async fn judge(self, statecast: &Statecast, recovery: Duration) -> Outcome {
+        let Scene { ground, feed, sampler, watchers, .. } = self;
+        let sent = feed.end().await;
+        let truth = Truth::read(&ground, &sent).await;
+        within(RECOVERS_WITHIN, "the store holds a plain fold of the log", async || {
+            let differences = truth.differences(&ground).await;
+            if differences.is_empty() {
+                Ok(())
+            } else {
+                Err((differences.len(), differences, statecast.said()))
+            }
+        })
+        .await;
+        within(RECOVERS_WITHIN, "everything is committed", async || {
+            let now = sampler.now();
+            if now.lag == Some(0) { Ok(()) } else { Err(now.lag) }
+        })
+        .await;
+        let letters_again = truth.letters(&ground).await;
+        for (watcher, keys) in &watchers {
+            within(RECOVERS_WITHIN, "viewers show the newest", async || truth.is_shown(watcher, keys)).await;
+            let faults = watcher.shown.lock().expect("shown").faults.clone();
+            assert!(faults.is_empty(), "a viewer was shown something older: {faults:?}");
+        }
+        let sampled = sampler.now();
+        assert!(sampled.faults.is_empty(), "committed before it was stored: {:?}", sampled.faults);
+        assert!(sampled.looks > 10, "nobody looked at commits: {} looks", sampled.looks);
+        assert!(sampled.memory_max_mib < MEMORY_MAX_MIB, "{} MiB", sampled.memory_max_mib);
+        let connections: u64 =
+            watchers.iter().map(|(watcher, _)| watcher.shown.lock().expect("shown").connections).sum();
+        let letters =
+            if letters_again > 0 { format!(", {letters_again} letters twice") } else { String::new() };
+        Outcome {
+            recovery,
+            repeated: statecast.metric(metrics::RECORDS_SEEN).await,
+            lag_max: sampled.lag_max,
+            memory_mib: sampled.memory_max_mib,
+            note: format!(
+                "{} records, {} bad{letters}, {connections} connections of {} viewers",
+                truth.records,
+                truth.bad.len(),
+                watchers.len()
+            ),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Readers of `/live` that come back whenever they are cut: some fast, some slow, some that cut themselves.
+//!
+//! Invariant: none of them is ever shown a version below one it was shown before.
+
+use crate::tests::e2e::sse::Parser;
+use futures_util::StreamExt;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{task::JoinHandle, time::timeout};
+
+/// Where the instance is that viewers connect to; it changes with each start.
+pub type Base = Arc<Mutex<String>>;
+
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Version and value of each key.
+    pub keys: BTreeMap<String, (u64, Value)>,
+    pub faults: Vec<String>,
+    pub connections: u64,
+    /// It watches the stream, not single keys.
+    pub in_pages: bool,
+    cursor: Option<String>,
+}
+
+pub struct Watcher {
+    pub shown: Arc<Mutex<Shown>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Habit {
+    Fast,
+    /// Reads for a moment, then not for a while.
+    Slow,
+    /// Goes away without a word and comes back.
+    Cut,
+}
+
+impl Watcher {
+    pub fn start(base: &Base, rooms: Vec<String>, habit: Habit) -> Watcher {
+        let shown = Arc::<Mutex<Shown>>::default();
+        let (base, told) = (base.clone(), shown.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                watch(&base, &rooms, habit, &told).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        Watcher { shown, task }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// One connection, to its end.
+async fn watch(base: &Base, rooms: &[String], habit: Habit, shown: &Mutex<Shown>) {
+    let url = format!("{}/live", base.lock().expect("base"));
+    let rooms: Vec<_> = rooms.iter().map(|room| ("room", room.as_str())).collect();
+    let mut request = reqwest::Client::new().get(url).query(&rooms);
+    let cursor = shown.lock().expect("shown").cursor.clone();
+    if let Some(cursor) = cursor {
+        request = request.header("Last-Event-ID", cursor);
+    }
+    let Ok(Ok(answer)) = timeout(Duration::from_secs(5), request.send()).await else { return };
+    if answer.status() != 200 {
+        return;
+    }
+    shown.lock().expect("shown").connections += 1;
+    let (mut body, mut parser, mut chunks) = (answer.bytes_stream(), Parser::default(), 0_u32);
+    // An instance that died without a word says nothing any more; a living one has a comment every 15 s.
+    while let Ok(Some(Ok(bytes))) = timeout(Duration::from_secs(20), body.next()).await {
+        for event in parser.take(&bytes) {
+            shown.lock().expect("shown").take(&event.name, event.id, &event.data);
+        }
+        chunks += 1;
+        match habit {
+            Habit::Slow if chunks.is_multiple_of(20) => tokio::time::sleep(Duration::from_secs(2)).await,
+            Habit::Cut if chunks.is_multiple_of(150) => return,
+            _ => {}
+        }
+    }
+}
+
+impl Shown {
+    fn take(&mut self, name: &str, id: Option<String>, data: &Value) {
+        if id.is_some() {
+            self.cursor = id;
+        }
+        let each = |data: &Value| data.as_array().cloned().unwrap_or_else(|| vec![data.clone()]);
+        match name {
+            "change" => each(data).iter().for_each(|change| self.show(change, true)),
+            "snapshot" | "resync" => {
+                for snapshot in each(data) {
+                    let items = snapshot["items"].as_array().cloned().unwrap_or_default();
+                    items.iter().chain([&snapshot["entity"]]).for_each(|entity| self.show(entity, false));
+                    self.in_pages |= snapshot["items"].is_array();
+                    let key = snapshot["room"].as_str().and_then(|room| room.strip_prefix("kv/"));
+                    if let Some(held) =
+                        key.filter(|_| snapshot["entity"].is_null()).and_then(|key| self.keys.get_mut(key))
+                    {
+                        held.1 = Value::Null;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn show(&mut self, entity: &Value, is_change: bool) {
+        let (Some(key), Some(version)) = (entity["key"].as_str(), entity["version"].as_u64()) else { return };
+        let before = self.keys.get(key).map_or(0, |held| held.0);
+        let is_older = version < before;
+        if is_older {
+            let how = if is_change { "a change" } else { "a snapshot" };
+            self.faults.push(format!("{how} showed {key} at {version} after {before}"));
+        }
+        self.keys.insert(key.to_owned(), (version, entity["value"].clone()));
+    }
+}

@@ -1,0 +1,106 @@
+//! The group: who has which partition, and what becomes of it when an instance dies, falls ill, or has to give it up.
+//!
+//! Invariant: only who has a partition commits for it; what is committed is safe.
+
+use super::{
+    Bug,
+    run::{INSTANCES, Run},
+};
+use rand::{Rng, rngs::StdRng};
+use std::sync::Arc;
+
+impl Run<'_> {
+    /// A commit reaches the log, which refuses it from who has lost the partition.
+    pub(super) fn land(&mut self, id: u64, partition: u32, next: u64) {
+        if self.owner[partition as usize] != Some(id) {
+            self.world.inner().seen.refused_commits += 1;
+            return;
+        }
+        let before = self.world.inner().committed[partition as usize];
+        for offset in before..next {
+            assert!(self.world.is_safe(partition, offset), "{partition}.{offset} is committed and not safe");
+        }
+        self.world.inner().committed[partition as usize] = next;
+    }
+
+    pub(super) fn crash(&mut self, slot: usize) {
+        let Some(instance) = self.instances[slot].take() else { return };
+        let mut inner = self.world.inner();
+        inner.seen.crashes += 1;
+        inner.mirrors.retain(|mirror| !Arc::ptr_eq(mirror, &instance.stage.engine));
+        // What it had sent may still arrive; what it only thought of does not.
+        let (gone, kept): (Vec<_>, Vec<_>) = inner.calls.drain(..).partition(|call| call.who == instance.id);
+        inner.calls = kept;
+        let is_sent = |rng: &mut StdRng| rng.random_bool(0.5);
+        for call in gone {
+            if self.world.bug != Some(Bug::LetterNotAwaited) && is_sent(&mut self.rng) {
+                inner.late.push(call.act);
+            }
+        }
+        drop(inner);
+        for owner in self.owner.iter_mut().filter(|owner| **owner == Some(instance.id)) {
+            *owner = None;
+        }
+    }
+
+    pub(super) fn sick(&mut self, slot: usize) {
+        self.world.inner().seen.sick += 1;
+        let instance = self.instance(slot);
+        let id = instance.id;
+        let partitions: Vec<u32> = instance.consumers.keys().copied().collect();
+        let confirmed: Vec<_> = partitions.iter().map(|&p| (p, instance.give_up(p))).collect();
+        instance.begin_generation();
+        for (partition, next) in confirmed {
+            if let Some(next) = next.filter(|_| self.owner[partition as usize] == Some(id)) {
+                self.land(id, partition, next);
+                self.owner[partition as usize] = None;
+            }
+        }
+        // A partition that was assigned and whose consumer is gone already is nobody's either.
+        for owner in self.owner.iter_mut().filter(|owner| **owner == Some(id)) {
+            *owner = None;
+        }
+    }
+
+    pub(super) fn assign(&mut self, partition: u32) {
+        let alive: Vec<usize> = (0..INSTANCES).filter(|&slot| self.instances[slot].is_some()).collect();
+        let slot = alive[self.rng.random_range(0..alive.len())];
+        let (from, number) = (self.world.inner().committed[partition as usize], self.next_assignment);
+        self.next_assignment += 1;
+        let instance = self.instance(slot);
+        instance.assign(partition, from, number);
+        self.owner[partition as usize] = Some(instance.id);
+    }
+
+    pub(super) fn assign_to_another(&mut self, partition: u32, was: Option<u64>) {
+        let other =
+            (0..INSTANCES).find(|&slot| self.instances[slot].as_ref().is_some_and(|i| Some(i.id) != was));
+        let (from, number) = (self.world.inner().committed[partition as usize], self.next_assignment);
+        self.next_assignment += 1;
+        if let Some(slot) = other {
+            let instance = self.instance(slot);
+            instance.assign(partition, from, number);
+            self.owner[partition as usize] = Some(instance.id);
+        }
+    }
+
+    pub(super) fn drain(&mut self, partition: u32) {
+        let owner = self.owner[partition as usize];
+        let instance = self.instances.iter_mut().flatten().find(|instance| Some(instance.id) == owner);
+        if let Some(consumer) = instance.and_then(|instance| instance.consumers.get_mut(&partition)) {
+            consumer.draining = true;
+        }
+    }
+
+    /// The drain is over: what is confirmed is committed, and another instance goes on.
+    pub(super) fn revoke(&mut self, slot: usize, partition: u32) {
+        self.world.inner().seen.moves += 1;
+        let instance = self.instance(slot);
+        let (id, next) = (instance.id, instance.give_up(partition));
+        if let Some(next) = next {
+            self.land(id, partition, next);
+        }
+        self.owner[partition as usize] = None;
+        self.assign_to_another(partition, Some(id));
+    }
+}

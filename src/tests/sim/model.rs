@@ -1,0 +1,117 @@
+//! What is right: a plain fold of the log, record by record, by somebody who wrote the records and so knows what each is.
+//!
+//! Not here: anything of the engine's own thinking.
+
+use crate::{
+    document::{Document, Json},
+    engine::fold::CONDITION_HEADER,
+    record::Position,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a record is, by who made it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Intent {
+    Value,
+    Remove,
+    /// Known to be bad, whatever the state.
+    Poison,
+}
+
+/// A record as the log holds it.
+#[derive(Debug, Clone)]
+pub struct Rec {
+    pub partition: u32,
+    pub offset: u64,
+    pub time_ms: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// The version it is conditional on.
+    pub condition: Option<u64>,
+    /// The event's own id and its number, where the app counts events once.
+    pub event: Option<(String, i64)>,
+    pub intent: Intent,
+}
+
+impl Rec {
+    pub fn position(&self) -> Position {
+        Position { epoch: 0, partition: self.partition, offset: self.offset }
+    }
+
+    pub fn headers(&self) -> Vec<(&'static [u8], Option<Vec<u8>>)> {
+        let condition = self.condition.map(|version| Some(version.to_string().into_bytes()));
+        condition.map(|value| (CONDITION_HEADER.as_bytes(), value)).into_iter().collect()
+    }
+}
+
+/// What has to become of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// Its key is this from here on.
+    Stored(Box<Document>),
+    Refused,
+    Poison,
+}
+
+#[derive(Debug, Default)]
+pub struct Model {
+    pub entities: BTreeMap<String, Document>,
+    pub fates: BTreeMap<(u32, u64), Fate>,
+    /// Who was first with an event id.
+    pub firsts: BTreeMap<String, Position>,
+    /// What is emitted, by the position it comes from: always the same.
+    pub emits: BTreeMap<String, Vec<u8>>,
+    sums: BTreeMap<String, i64>,
+    seen: BTreeSet<String>,
+}
+
+impl Model {
+    pub fn take(&mut self, rec: &Rec) {
+        let fate = self.fate(rec);
+        if let Fate::Stored(document) = &fate {
+            self.entities.insert(document.key.to_string(), (**document).clone());
+        }
+        self.fates.insert((rec.partition, rec.offset), fate);
+    }
+
+    fn fate(&mut self, rec: &Rec) -> Fate {
+        if rec.intent == Intent::Poison {
+            return Fate::Poison;
+        }
+        let key = String::from_utf8(rec.key.clone().expect("a key")).expect("text");
+        let was = self.entities.get(&key).cloned();
+        let live = was.as_ref().filter(|was| was.value.is_some());
+        if rec.condition.is_some_and(|wanted| wanted != live.map_or(0, |was| was.version)) {
+            return Fate::Refused;
+        }
+        let value = match rec.intent {
+            Intent::Remove => {
+                self.sums.remove(&key);
+                None
+            }
+            _ => Some(Json::from_checked(&self.value(rec, &key))),
+        };
+        Fate::Stored(Box::new(Document {
+            key: key.as_str().into(),
+            partial: None,
+            version: was.as_ref().map_or(0, |was| was.version) + 1,
+            created_ms: live.map_or(rec.time_ms, |was| was.created_ms),
+            updated_ms: rec.time_ms,
+            position: rec.position(),
+            value,
+        }))
+    }
+
+    fn value(&mut self, rec: &Rec, key: &str) -> String {
+        let Some((id, n)) = &rec.event else {
+            return String::from_utf8(rec.value.clone().expect("a value")).expect("text");
+        };
+        let sum = self.sums.entry(key.to_owned()).or_default();
+        if self.seen.insert(id.clone()) {
+            *sum += n;
+            self.firsts.insert(id.clone(), rec.position());
+            self.emits.insert(format!("kv/{}", rec.position()), sum.to_string().into_bytes());
+        }
+        sum.to_string()
+    }
+}

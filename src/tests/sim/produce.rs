@@ -1,0 +1,93 @@
+//! Records of every kind, as producers send them: values, removals, conditions, duplicates of events, and poison of known kinds.
+
+use super::{
+    App, Profile,
+    model::{Intent, Rec},
+    run::PARTITIONS,
+    world::Inner,
+};
+use rand::{Rng, rngs::StdRng};
+
+const KEYS: u64 = 6;
+
+pub struct Producer {
+    left: usize,
+    made: u64,
+    poison_percent: u32,
+    app: App,
+    events: Vec<(u64, String, i64)>,
+}
+
+impl Producer {
+    pub fn new(profile: &Profile, records: usize) -> Self {
+        let (poison_percent, app) = (profile.poison, profile.app);
+        Producer { left: records, made: 0, poison_percent, app, events: Vec::new() }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
+    pub fn next(&mut self, rng: &mut StdRng, inner: &Inner) -> Rec {
+        self.left -= 1;
+        self.made += 1;
+        // Some keys are hot.
+        let key = rng.random_range(0..KEYS).min(rng.random_range(0..KEYS));
+        let partition = (key as usize % PARTITIONS) as u32;
+        let offset = inner.log[partition as usize].len() as u64;
+        // Times go back now and then: within a partition they decide nothing.
+        let time_ms = (1_000 + self.made as i64 * 10) - rng.random_range(0..25);
+        let name = format!("k{key}").into_bytes();
+        let plain = Rec {
+            partition,
+            offset,
+            time_ms,
+            key: Some(name.clone()),
+            value: None,
+            condition: None,
+            event: None,
+            intent: Intent::Value,
+        };
+        if rng.random_range(0..100) < self.poison_percent {
+            return poison(rng, plain);
+        }
+        if rng.random_range(0..100) < 12 {
+            return Rec { intent: Intent::Remove, ..plain };
+        }
+        match self.app {
+            App::Kv => {
+                let version =
+                    inner.model.entities.get(&*String::from_utf8_lossy(&name)).map_or(0, |e| e.version);
+                let near = version.saturating_sub(rng.random_range(0..2));
+                let condition = (rng.random_range(0..100) < 20).then_some(near);
+                Rec { value: Some(format!("{{\"n\":{}}}", self.made).into_bytes()), condition, ..plain }
+            }
+            App::Tally => self.event(rng, key, plain),
+        }
+    }
+
+    /// A new event, or one of this key's again.
+    fn event(&mut self, rng: &mut StdRng, key: u64, plain: Rec) -> Rec {
+        let again = self.events.iter().rev().find(|event| event.0 == key).cloned();
+        let (id, n) = match again.filter(|_| rng.random_bool(0.3)) {
+            Some((_, id, n)) => (id, n),
+            None => (format!("k{key}-{}", self.made), rng.random_range(1..100)),
+        };
+        self.events.push((key, id.clone(), n));
+        let value = format!("{{\"id\":\"{id}\",\"n\":{n}}}").into_bytes();
+        Rec { value: Some(value), event: Some((id, n)), ..plain }
+    }
+}
+
+fn poison(rng: &mut StdRng, plain: Rec) -> Rec {
+    let plain = Rec { intent: Intent::Poison, value: Some(b"1".to_vec()), ..plain };
+    match rng.random_range(0..7) {
+        0 => Rec { key: None, ..plain },
+        1 => Rec { key: Some(Vec::new()), ..plain },
+        2 => Rec { key: Some(b"\xff".to_vec()), ..plain },
+        3 => Rec { key: Some(vec![b'k'; 9]), ..plain },
+        4 => Rec { value: Some(b"{\"a\":".to_vec()), ..plain },
+        5 => Rec { value: Some(vec![b'['; 6].into_iter().chain(vec![b']'; 6]).collect()), ..plain },
+        _ => Rec { value: Some(format!("\"{}\"", "x".repeat(95)).into_bytes()), ..plain },
+    }
+}

@@ -1,0 +1,458 @@
+//! One run: what may happen next is listed, the seed chooses, and at the end everything must be as if nothing had happened.
+//!
+//! Invariant: at every step what is committed is safe, and what is stored is a plain fold of the log; at rest nothing is
+//! missing, and nobody who watches was ever shown anything older.
+
+use super::{
+    App, Bug, Profile, Seen,
+    instance::Instance,
+    produce::Producer,
+    watch::Watcher,
+    world::{Act, STREAM, Verdict, World},
+};
+use crate::{
+    apps,
+    config::{Config, Stream as StreamConfig},
+    engine::{fold::Fold, stream::StreamSpec},
+    tests::live::stage::Stage,
+};
+use futures_util::task::noop_waker_ref;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::{collections::VecDeque, sync::Arc, task::Context, time::Duration};
+
+pub const PARTITIONS: usize = 3;
+pub const INSTANCES: usize = 2;
+/// A run that has not come to rest after so many steps stands still.
+const STEPS_MAX: usize = 60_000;
+/// How much likelier what is no fault is.
+const ORDINARY: u32 = 12;
+/// Longer than the store's breaker ever waits.
+const LONG: Duration = Duration::from_secs(10);
+const TRACE_SHOWN: usize = 80;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Event {
+    Produce,
+    Start(usize),
+    Crash(usize),
+    /// Something in it is sick: another generation begins from what is committed.
+    Sick(usize),
+    /// Nobody has the partition: somebody is given it.
+    Assign(u32),
+    /// It is to go to another instance: it drains first.
+    Move(u32),
+    Drained(usize, u32),
+    Deadline(usize, u32),
+    /// Its session is lost, and it does not know yet.
+    Lose(u32),
+    ToldLost(usize, u32),
+    Pull(usize, u32),
+    Offer(usize, u32),
+    Release(usize, u32),
+    Cut(usize, usize),
+    Decide(usize),
+    Late(usize),
+    Deliver(usize, usize),
+    Commit(usize),
+    Land(usize),
+    Watch(usize),
+    Time,
+}
+
+impl Event {
+    fn is_fault(self) -> bool {
+        use Event::{Crash, Deadline, Lose, Move, Sick};
+        matches!(self, Crash(_) | Sick(_) | Move(_) | Lose(_) | Deadline(..))
+    }
+}
+
+pub struct Run<'p> {
+    pub(super) rng: StdRng,
+    pub(super) profile: &'p Profile,
+    pub(super) world: Arc<World>,
+    pub(super) config: Config,
+    pub(super) instances: [Option<Instance>; INSTANCES],
+    /// Which incarnation has a partition, as the group sees it.
+    pub(super) owner: Vec<Option<u64>>,
+    pub(super) next_id: u64,
+    pub(super) next_assignment: u64,
+    pub(super) producer: Producer,
+    pub(super) watchers: Vec<Watcher>,
+    pub(super) healing: bool,
+    pub(super) quiet: usize,
+    pub(super) trace: VecDeque<String>,
+}
+
+/// Runs a seed; panics with what was broken. Returns which situations came up.
+pub fn run(seed: u64, profile: &Profile, bug: Option<Bug>) -> Seen {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut run = Run::new(seed, profile, bug);
+        let trace = std::env::var_os("STATECAST_SEED").is_some();
+        run.come_to_rest(trace).await;
+        run.at_rest();
+        std::mem::take(&mut run.world.inner().seen)
+    })
+}
+
+impl Drop for Run<'_> {
+    /// The last steps, for whoever looks at a failure.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the last steps:\n  {}", self.trace.make_contiguous().join("\n  "));
+        }
+    }
+}
+
+impl<'p> Run<'p> {
+    fn new(seed: u64, profile: &'p Profile, bug: Option<Bug>) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut config = Config::default();
+        let engine = &mut config.engine;
+        // Small bounds, so that every one of them is met.
+        (engine.shards, engine.mailbox_slices_max, engine.in_flight_bytes_max) = (2, 2, 4_096);
+        (engine.batch_records_max, engine.batch_keys_max) = (rng.random_range(2..12), 4);
+        (engine.key_bytes_max, engine.value_bytes_max, engine.depth_max) = (8, 96, 5);
+        (engine.poison_run_max, engine.poison_share_max) = (3, 500);
+        engine.cache_bytes_max = if rng.random_bool(0.5) { 400 } else { 1 << 20 };
+        let records = rng.random_range(10..profile.records_max);
+        let mut run = Run {
+            producer: Producer::new(profile, records),
+            rng,
+            profile,
+            world: World::new(PARTITIONS, bug),
+            config,
+            instances: [None, None],
+            owner: vec![None; PARTITIONS],
+            next_id: 0,
+            next_assignment: 1,
+            watchers: Vec::new(),
+            healing: false,
+            quiet: 0,
+            trace: VecDeque::new(),
+        };
+        run.start(0);
+        for rooms in profile.rooms {
+            let at = run.instances[0].as_mut().expect("started");
+            let id = at.id;
+            run.watchers.push(Watcher::new(&mut at.stage, id, rooms));
+        }
+        run
+    }
+
+    fn spec(&self) -> StreamSpec {
+        let mut config = self.config.clone();
+        config.streams.insert(STREAM.into(), StreamConfig::default());
+        let specs = apps::register(&config);
+        let mut spec = specs.into_iter().find(|spec| &*spec.name == STREAM).expect("kv");
+        if self.profile.app == App::Tally {
+            (spec.rows, spec.has_row_ids) = (vec![super::tally::ROWS.into()], true);
+            spec.fold = Box::new(|settings| Box::new(Fold::new(Arc::new(super::tally::Tally), settings)));
+        }
+        spec
+    }
+
+    fn start(&mut self, slot: usize) {
+        self.next_id += 1;
+        let stage = Stage::new(&[(STREAM, PARTITIONS as u32)], |config| {
+            config.live.page_bytes_max = 500;
+            config.live.history_changes_max = 4;
+            config.live.stalled_after_ms = 100_000_000;
+        });
+        for partition in 0..PARTITIONS as u32 {
+            stage.engine.set_owned(STREAM, partition, false);
+        }
+        {
+            let mut inner = self.world.inner();
+            inner.mirrors.push(stage.engine.clone());
+        }
+        let keys: Vec<String> = self.world.inner().model.entities.keys().cloned().collect();
+        for document in keys.iter().filter_map(|key| self.world.document(key)) {
+            stage.engine.mirror(STREAM, (&document).into());
+        }
+        let instance = Instance::new(self.next_id, &self.world, &self.config, self.spec(), stage);
+        self.instances[slot] = Some(instance);
+    }
+
+    async fn come_to_rest(&mut self, trace: bool) {
+        for step in 0..STEPS_MAX {
+            self.settle().await;
+            let events = self.events();
+            let total: u32 = events.iter().map(|(weight, _)| weight).sum();
+            if total == 0 {
+                if self.healing && self.is_at_rest() {
+                    return;
+                }
+                self.heal();
+                continue;
+            }
+            let mut at = self.rng.random_range(0..total);
+            let chosen = events.iter().find(|(weight, _)| {
+                let here = at < *weight;
+                at = at.saturating_sub(*weight);
+                here
+            });
+            let event = chosen.expect("one of them").1;
+            if trace {
+                eprintln!("{step}: {event:?}");
+            }
+            if self.trace.len() == TRACE_SHOWN {
+                self.trace.pop_front();
+            }
+            self.trace.push_back(format!("at {step} {event:?}"));
+            self.carry_out(event).await;
+            if !self.healing && self.producer.is_done() && self.rng.random_bool(0.01) {
+                self.heal();
+            }
+        }
+        panic!("it stands still: {:?}", self.events());
+    }
+
+    /// From here on nothing fails any more.
+    fn heal(&mut self) {
+        self.healing = true;
+        self.quiet += 1;
+        assert!(self.quiet < 400, "it does not come to rest though nothing can happen");
+    }
+
+    /// Lets whatever needs no decision go on.
+    async fn settle(&mut self) {
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let mut turns = 3;
+        while turns > 0 {
+            tokio::task::yield_now().await;
+            turns -= 1;
+            for instance in self.instances.iter_mut().flatten() {
+                if instance.poll(&mut cx) {
+                    turns = 3;
+                }
+            }
+        }
+    }
+
+    fn events(&self) -> Vec<(u32, Event)> {
+        let mut events = Vec::with_capacity(32);
+        let faults = if self.healing { 0 } else { 1 };
+        let inner = self.world.inner();
+        if !self.producer.is_done() {
+            events.push((8, Event::Produce));
+        }
+        for slot in 0..INSTANCES {
+            match &self.instances[slot] {
+                None => events.push((2, Event::Start(slot))),
+                Some(instance) => self.events_of(slot, instance, &inner.log, &mut events),
+            }
+        }
+        let alive = self.instances.iter().flatten().count() as u32;
+        for (partition, owner) in self.owner.iter().enumerate() {
+            let partition = partition as u32;
+            let is_moving = self.instances.iter().flatten().any(|instance| {
+                Some(instance.id) == *owner
+                    && instance.consumers.get(&partition).is_some_and(|consumer| consumer.draining)
+            });
+            match owner {
+                None if alive > 0 => events.push((6, Event::Assign(partition))),
+                Some(_) if alive > 1 && !is_moving => {
+                    events.push((faults * self.profile.moves, Event::Move(partition)));
+                    events.push((faults * self.profile.losses, Event::Lose(partition)));
+                }
+                _ => {}
+            }
+        }
+        events.extend((0..inner.calls.len()).map(|at| (6, Event::Decide(at))));
+        events.extend((0..inner.late.len()).map(|at| (2, Event::Late(at))));
+        let waits = self.instances.iter().flatten().any(|i| i.writers.iter().any(|w| w.task.is_some()));
+        if waits && inner.calls.is_empty() {
+            events.push((4, Event::Time));
+        }
+        events.retain(|(weight, _)| *weight > 0);
+        for (weight, event) in &mut events {
+            *weight *= if event.is_fault() { 1 } else { ORDINARY };
+        }
+        // Watching alone brings nothing forward.
+        if !events.is_empty() {
+            events.extend(
+                (0..self.watchers.len()).map(|at| (ORDINARY * self.profile.watching, Event::Watch(at))),
+            );
+        }
+        events
+    }
+
+    fn events_of(
+        &self,
+        slot: usize,
+        instance: &Instance,
+        log: &[Vec<super::model::Rec>],
+        events: &mut Vec<(u32, Event)>,
+    ) {
+        let faults = if self.healing { 0 } else { 1 };
+        events.push((faults * self.profile.crashes, Event::Crash(slot)));
+        events.push((faults * self.profile.sick, Event::Sick(slot)));
+        for (&partition, consumer) in &instance.consumers {
+            if self.owner[partition as usize] != Some(instance.id) {
+                events.push((2, Event::ToldLost(slot, partition)));
+            } else if consumer.draining {
+                let drained = consumer.watermark.is_drained();
+                events.push(if drained {
+                    (6, Event::Drained(slot, partition))
+                } else {
+                    (faults, Event::Deadline(slot, partition))
+                });
+            }
+            let there = consumer.next < log[partition as usize].len() as u64;
+            if !consumer.held_parts.is_empty() {
+                events.push((6, Event::Offer(slot, partition)));
+            } else if consumer.held && !consumer.draining {
+                events.push((1, Event::Release(slot, partition)));
+            } else if there && !consumer.draining && !consumer.held {
+                events.push((6, Event::Pull(slot, partition)));
+            }
+        }
+        for (shard, writer) in instance.writers.iter().enumerate() {
+            if instance.is_idle(shard) && !writer.queue.is_empty() {
+                events.push((6, Event::Cut(slot, shard)));
+            }
+        }
+        events.extend((0..instance.finished.len()).map(|at| (6, Event::Deliver(slot, at))));
+        if instance.has_to_commit() {
+            events.push((3, Event::Commit(slot)));
+        }
+        if !instance.commits.is_empty() {
+            events.push((4, Event::Land(slot)));
+        }
+    }
+
+    async fn carry_out(&mut self, event: Event) {
+        match event {
+            Event::Produce => {
+                let rec = self.producer.next(&mut self.rng, &self.world.inner());
+                let mut inner = self.world.inner();
+                inner.model.take(&rec);
+                inner.log[rec.partition as usize].push(rec);
+            }
+            Event::Start(slot) => self.start(slot),
+            Event::Crash(slot) => self.crash(slot),
+            Event::Sick(slot) => self.sick(slot),
+            Event::Assign(partition) => self.assign(partition),
+            Event::Move(partition) => self.drain(partition),
+            Event::Drained(slot, partition) | Event::Deadline(slot, partition) => {
+                self.revoke(slot, partition)
+            }
+            Event::Lose(partition) => {
+                self.world.inner().seen.lost_sessions += 1;
+                let was = self.owner[partition as usize].take();
+                self.assign_to_another(partition, was);
+            }
+            Event::ToldLost(slot, partition) => {
+                self.instance(slot).give_up(partition);
+            }
+            Event::Decide(at) => self.decide(at),
+            Event::Late(at) => {
+                let act = self.world.inner().late.remove(at);
+                self.world.inner().seen.late_writes += u64::from(matches!(act, Act::Write(_)));
+                self.world.carry_out(act);
+            }
+            Event::Watch(at) => self.watch(at),
+            Event::Time => tokio::time::advance(LONG).await,
+            event => self.move_along(event),
+        }
+    }
+
+    /// What an instance does by itself.
+    fn move_along(&mut self, event: Event) {
+        match event {
+            Event::Pull(slot, partition) => {
+                let many = self.rng.random_range(1..6);
+                let instance = self.instances[slot].as_mut().expect("alive");
+                let inner = self.world.inner();
+                let from = instance.consumers[&partition].next as usize;
+                let records: Vec<_> =
+                    inner.log[partition as usize].iter().skip(from).take(many).cloned().collect();
+                drop(inner);
+                instance.pull(partition, &records);
+            }
+            Event::Offer(slot, partition) => self.instance(slot).offer(partition),
+            Event::Release(slot, partition) => {
+                let consumer = self.instance(slot).consumers.get_mut(&partition).expect("held");
+                consumer.limit.reset();
+                consumer.held = false;
+            }
+            Event::Cut(slot, shard) => {
+                let most = self.rng.random_range(1..5);
+                self.instance(slot).cut(shard, most);
+            }
+            Event::Deliver(slot, at) => {
+                let reached = self.instance(slot).deliver(at);
+                self.world.inner().seen.held += u64::from(reached);
+            }
+            Event::Commit(slot) => self.instance(slot).commit(),
+            Event::Land(slot) => {
+                let instance = self.instance(slot);
+                let (id, commit) = (instance.id, instance.commits.pop_front());
+                if let Some((partition, next)) = commit {
+                    self.land(id, partition, next);
+                }
+            }
+            _ => unreachable!("{event:?}"),
+        }
+    }
+
+    pub(super) fn instance(&mut self, slot: usize) -> &mut Instance {
+        self.instances[slot].as_mut().expect("alive")
+    }
+
+    fn decide(&mut self, at: usize) {
+        let (verdict, part) = self.verdict(at);
+        let mut inner = self.world.inner();
+        inner.seen.lost_replies += u64::from(matches!(verdict, Verdict::Lost | Verdict::Partly));
+        drop(inner);
+        self.world.decide(at, verdict, part);
+    }
+
+    fn verdict(&mut self, at: usize) -> (Verdict, usize) {
+        let profile = self.profile;
+        if self.healing {
+            return (Verdict::Done, 0);
+        }
+        let (is_read, statements) = match &self.world.inner().calls[at].act {
+            Act::Read => (true, 0),
+            Act::Write(upserts) => (false, upserts.len()),
+            _ => (false, 0),
+        };
+        let dice = self.rng.random_range(0..100);
+        let mut upto = 0;
+        let kinds = [
+            (profile.away, Verdict::Away),
+            (profile.lost, Verdict::Lost),
+            (profile.partly, Verdict::Partly),
+            (profile.late, Verdict::Late),
+        ];
+        let chosen = kinds.into_iter().find(|(percent, _)| {
+            upto += percent;
+            dice < upto
+        });
+        let verdict = match chosen.map_or(Verdict::Done, |(_, verdict)| verdict) {
+            Verdict::Partly | Verdict::Late if is_read => Verdict::Away,
+            Verdict::Partly if statements == 0 => Verdict::Lost,
+            verdict => verdict,
+        };
+        let part = if statements == 0 { 0 } else { self.rng.random_range(0..statements) };
+        (verdict, part)
+    }
+
+    fn watch(&mut self, at: usize) {
+        let home = self.watchers[at].home;
+        let dice = self.rng.random_range(0..12);
+        if let Some(instance) = self.instances.iter_mut().flatten().find(|instance| instance.id == home) {
+            let news = instance.stream.shared.news.take();
+            instance.stage.tell(news.news);
+            self.watchers[at].step(&mut instance.stage, dice);
+            return;
+        }
+        // Its instance is gone: it comes back to another one with what it holds.
+        if let Some(instance) = self.instances.iter_mut().flatten().next() {
+            self.watchers[at].move_to(&mut instance.stage, instance.id);
+            self.world.inner().seen.watchers_moved += 1;
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The log and the store that all instances of a run share, and every call to them that is under way.
+//!
+//! Invariant: a call does nothing until the run decides what becomes of it; what reaches the store is compared there and
+//! then with the plain fold, and never brings anything older.
+//! Not here: deciding (`run`).
+
+use super::{
+    Bug, Seen,
+    model::{Fate, Model, Rec},
+};
+use crate::{
+    adapters::memory::MemoryStore,
+    document::{Document, Json},
+    ports::*,
+    record::{NewRecord, Position},
+    tests::live::fake::FakeEngine,
+};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+pub const STREAM: &str = "kv";
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Done,
+    /// It never arrived.
+    Away,
+    /// It was carried out, and the answer is lost.
+    Lost,
+    /// Some of its statements were carried out, and the answer is lost.
+    Partly,
+    /// The caller is told nothing now, and it is carried out later.
+    Late,
+}
+
+/// What a call would do.
+#[derive(Debug, Clone)]
+pub enum Act {
+    Read,
+    Rows(String, Vec<StoredRow>),
+    Write(Vec<Upsert>),
+    Append(String, NewRecord),
+}
+
+pub struct Call {
+    pub who: u64,
+    pub act: Act,
+    answer: Option<oneshot::Sender<(Verdict, usize)>>,
+}
+
+#[derive(Default)]
+pub struct Inner {
+    pub calls: Vec<Call>,
+    /// Calls whose caller has given up, on their way still.
+    pub late: Vec<Act>,
+    pub log: Vec<Vec<Rec>>,
+    pub committed: Vec<u64>,
+    pub letters: Vec<NewRecord>,
+    pub emitted: Vec<NewRecord>,
+    pub model: Model,
+    /// What live rooms read: each holds what the store holds.
+    pub mirrors: Vec<Arc<FakeEngine>>,
+    pub seen: Seen,
+}
+
+pub struct World {
+    inner: Mutex<Inner>,
+    pub memory: MemoryStore,
+    pub bug: Option<Bug>,
+}
+
+impl World {
+    pub fn new(partitions: usize, bug: Option<Bug>) -> Arc<Self> {
+        let inner =
+            Inner { log: vec![Vec::new(); partitions], committed: vec![0; partitions], ..Inner::default() };
+        Arc::new(World { inner: Mutex::new(inner), memory: MemoryStore::default(), bug })
+    }
+
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn document(&self, key: &str) -> Option<Document> {
+        let id = [EntityId { key: key.into(), partial: None }];
+        let found = self.memory.load(STREAM, &id).now_or_never().expect("at once").expect("loaded");
+        found.into_iter().next()
+    }
+
+    /// Lays a call on the table; resolves when the run says what becomes of it.
+    fn enter(&self, who: u64, act: Act) -> oneshot::Receiver<(Verdict, usize)> {
+        let (answer, verdict) = oneshot::channel();
+        self.inner().calls.push(Call { who, act, answer: Some(answer) });
+        verdict
+    }
+
+    /// Decides about a call. `part`: of how many statements it is carried out, where it is so partly.
+    pub fn decide(&self, at: usize, verdict: Verdict, part: usize) {
+        let Call { act, answer, .. } = self.inner().calls.remove(at);
+        let mut applied = 0;
+        match verdict {
+            Verdict::Away => {}
+            Verdict::Late => self.inner().late.push(act),
+            Verdict::Done | Verdict::Lost => applied = self.carry_out(act),
+            Verdict::Partly => {
+                if let Act::Write(mut upserts) = act {
+                    upserts.truncate(part);
+                    self.carry_out(Act::Write(upserts));
+                }
+            }
+        }
+        if let Some(answer) = answer {
+            let _ = answer.send((verdict, applied)); // the caller may be dead
+        }
+    }
+
+    pub fn carry_out(&self, act: Act) -> usize {
+        match act {
+            Act::Read => 0,
+            Act::Rows(name, rows) => {
+                let done = self.memory.insert_rows(STREAM, &name, rows).now_or_never();
+                done.expect("at once").expect("inserted");
+                0
+            }
+            Act::Append(topic, record) => {
+                let mut inner = self.inner();
+                let to = if topic.ends_with(".dlq") { &mut inner.letters } else { &mut inner.emitted };
+                to.push(record);
+                0
+            }
+            Act::Write(upserts) => upserts.into_iter().map(|upsert| self.upsert(upsert)).sum(),
+        }
+    }
+
+    fn upsert(&self, mut upsert: Upsert) -> usize {
+        let key = upsert.document.key.clone();
+        let before = self.document(&key);
+        if self.bug == Some(Bug::NoGuard)
+            && let Some(before) = &before
+        {
+            let id = EntityId { key: key.clone(), partial: None };
+            let gone = self.memory.forget(STREAM, vec![(id, before.position)]).now_or_never();
+            gone.expect("at once").expect("forgotten");
+            upsert.from_version = 0;
+        }
+        let wanted = upsert.document.clone();
+        let applied =
+            self.memory.write(STREAM, vec![upsert]).now_or_never().expect("at once").expect("written");
+        if applied == 0 {
+            self.inner().seen.refused_writes += 1;
+            return 0;
+        }
+        if let Some(before) = before {
+            assert!(before.version < wanted.version, "stored {wanted:?} over {before:?}");
+        }
+        let inner = self.inner();
+        let right = inner.model.fates.get(&(wanted.position.partition, wanted.position.offset));
+        assert_eq!(right, Some(&Fate::Stored(Box::new(wanted.clone()))), "what is stored is no plain fold");
+        for mirror in &inner.mirrors {
+            mirror.mirror(STREAM, (&wanted).into());
+        }
+        1
+    }
+
+    /// Whether what stands at a position may be committed: stored, in the dead letters, or refused.
+    pub fn is_safe(&self, partition: u32, offset: u64) -> bool {
+        let fate = self.inner().model.fates.get(&(partition, offset)).cloned();
+        match fate {
+            None => false,
+            Some(Fate::Refused) => true,
+            Some(Fate::Poison) => self.has_letter(partition, offset),
+            Some(Fate::Stored(document)) => {
+                self.document(&document.key).is_some_and(|stored| stored.position.offset >= offset)
+            }
+        }
+    }
+
+    fn has_letter(&self, partition: u32, offset: u64) -> bool {
+        let at = (partition.to_string(), offset.to_string());
+        self.inner().letters.iter().any(|letter| letter_at(letter) == at)
+    }
+}
+
+/// Partition and offset of the record a letter is of.
+pub fn letter_at(letter: &NewRecord) -> (String, String) {
+    let header = |name: &str| {
+        let found = letter.headers.iter().find(|(header, _)| header == name);
+        let value = found.and_then(|(_, value)| value.clone()).expect("the header");
+        String::from_utf8(value).expect("text")
+    };
+    (header("statecast-dlq-partition"), header("statecast-dlq-offset"))
+}
+
+/// The store as one incarnation of an instance reaches it.
+pub struct SimStore {
+    pub world: Arc<World>,
+    pub who: u64,
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("it does not answer".into())
+}
+
+impl SimStore {
+    async fn ask(&self, act: Act) -> Result<usize, StoreError> {
+        match self.world.enter(self.who, act).await {
+            Ok((Verdict::Done, applied)) => Ok(applied),
+            _ => Err(away()),
+        }
+    }
+}
+
+impl Store for SimStore {
+    fn load<'a>(
+        &'a self,
+        stream: &'a str,
+        ids: &'a [EntityId],
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
+        async move {
+            self.ask(Act::Read).await?;
+            self.world.memory.load(stream, ids).await
+        }
+        .boxed()
+    }
+
+    fn write<'a>(&'a self, _: &'a str, upserts: Vec<Upsert>) -> BoxFuture<'a, Result<usize, StoreError>> {
+        self.ask(Act::Write(upserts)).boxed()
+    }
+
+    fn insert_rows<'a>(
+        &'a self,
+        _: &'a str,
+        name: &'a str,
+        rows: Vec<StoredRow>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.ask(Act::Rows(name.to_owned(), rows)).map(|done| done.map(drop)).boxed()
+    }
+
+    fn row_firsts<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        ids: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<(String, Position)>, StoreError>> {
+        async move {
+            self.ask(Act::Read).await?;
+            self.world.memory.row_firsts(stream, name, ids).await
+        }
+        .boxed()
+    }
+
+    // What writers do not call.
+    fn prepare<'a>(&'a self, stream: &'a str, rows: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.world.memory.prepare(stream, rows)
+    }
+    fn epoch<'a>(
+        &'a self,
+        stream: &'a str,
+        identity: &'a str,
+    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
+        self.world.memory.epoch(stream, identity)
+    }
+    fn load_partials<'a>(
+        &'a self,
+        stream: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
+        self.world.memory.load_partials(stream, key)
+    }
+    fn scan_rows<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        after: Option<(i64, String)>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
+        self.world.memory.scan_rows(stream, name, after, limit)
+    }
+    fn scan<'a>(&'a self, stream: &'a str, scan: Scan) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
+        self.world.memory.scan(stream, scan)
+    }
+    fn count<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        self.world.memory.count(stream)
+    }
+    fn expired<'a>(
+        &'a self,
+        stream: &'a str,
+        now_ms: i64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
+        self.world.memory.expired(stream, now_ms, limit)
+    }
+    fn forget<'a>(
+        &'a self,
+        stream: &'a str,
+        ids: Vec<(EntityId, Position)>,
+    ) -> BoxFuture<'a, Result<usize, StoreError>> {
+        self.world.memory.forget(stream, ids)
+    }
+    fn put_mark<'a>(&'a self, name: &'a str, json: Json) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.world.memory.put_mark(name, json)
+    }
+    fn marks<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<(String, Json)>, StoreError>> {
+        self.world.memory.marks(prefix)
+    }
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.world.memory.ping()
+    }
+}
+
+/// The log as one incarnation of an instance reaches it: it only appends here; the run itself pulls and commits.
+pub struct SimLog {
+    pub world: Arc<World>,
+    pub who: u64,
+}
+
+impl Log for SimLog {
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        record: NewRecord,
+    ) -> BoxFuture<'a, Result<(u32, u64), LogError>> {
+        let asked = self.world.enter(self.who, Act::Append(topic.to_owned(), record));
+        if self.world.bug == Some(Bug::LetterNotAwaited) {
+            return ready(Ok((0, 0))).boxed();
+        }
+        async move {
+            match asked.await {
+                Ok((Verdict::Done, _)) => Ok((0, 0)),
+                _ => Err(LogError::Unknown("no acknowledgement".into())),
+            }
+        }
+        .boxed()
+    }
+
+    fn create_topics<'a>(&'a self, _: &'a [TopicSpec]) -> BoxFuture<'a, Result<(), LogError>> {
+        unimplemented!("topics are there")
+    }
+    fn identity<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<TopicIdentity>, LogError>> {
+        unimplemented!("writers do not ask")
+    }
+    fn bounds<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<(u64, u64), LogError>> {
+        unimplemented!("writers do not ask")
+    }
+    fn join(&self, _: Subscription, _: Arc<dyn Assignments>) -> Result<Arc<dyn Membership>, LogError> {
+        unimplemented!("the run assigns")
+    }
+    fn read(&self, _: &str, _: u32, _: u32, _: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        unimplemented!("the run pulls")
+    }
+    fn ping(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        unimplemented!("writers do not ask")
+    }
+}
