@@ -36,7 +36,7 @@ impl App for Tally {
         let (key, value) = (at.stamp.key.as_bytes().to_vec(), sum.to_string().into_bytes());
         Step {
             entity: Some(sum),
-            rows: vec![Row { name: ROWS, id, json: Json::from_checked(&n.to_string()) }],
+            rows: vec![Row::new(ROWS, id, Json::from_checked(&n.to_string()))],
             emits: vec![Emit { topic: EMITS.into(), key: Some(key), value: Some(value) }],
         }
     }

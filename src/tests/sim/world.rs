@@ -123,8 +123,7 @@ impl World {
             Act::Read => 0,
             Act::Rows(name, rows) => {
                 let done = self.memory.insert_rows(STREAM, &name, rows).now_or_never();
-                done.expect("at once").expect("inserted");
-                0
+                done.expect("at once").expect("inserted")
             }
             Act::Append(topic, record) => {
                 let mut inner = self.inner();
@@ -236,8 +235,8 @@ impl Store for SimStore {
         _: &'a str,
         name: &'a str,
         rows: Vec<StoredRow>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.ask(Act::Rows(name.to_owned(), rows)).map(|done| done.map(drop)).boxed()
+    ) -> BoxFuture<'a, Result<usize, StoreError>> {
+        self.ask(Act::Rows(name.to_owned(), rows)).boxed()
     }
 
     fn row_firsts<'a>(
@@ -271,14 +270,21 @@ impl Store for SimStore {
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
         self.world.memory.load_partials(stream, key)
     }
+    fn load_row<'a>(
+        &'a self,
+        stream: &'a str,
+        name: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredRow>, StoreError>> {
+        self.world.memory.load_row(stream, name, id)
+    }
     fn scan_rows<'a>(
         &'a self,
         stream: &'a str,
         name: &'a str,
-        after: Option<(i64, String)>,
-        limit: usize,
+        scan: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
-        self.world.memory.scan_rows(stream, name, after, limit)
+        self.world.memory.scan_rows(stream, name, scan)
     }
     fn scan<'a>(&'a self, stream: &'a str, scan: Scan) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
         self.world.memory.scan(stream, scan)
