@@ -30,16 +30,17 @@ use crate::{
     metrics,
 };
 use std::sync::atomic::Ordering;
+use tokio::time::Instant;
 
 /// The first page of a stream's room with the room's position at its start; `None`: not of a stream, or resumed.
 type FirstPage = Option<(Page, Option<String>)>;
 
 impl Hub {
     /// Takes in what a read brought.
-    pub fn take_in_read(&mut self, job: Job, brought: Brought) {
+    pub fn take_in_read(&mut self, job: Job, brought: Brought, now: Instant) {
         match (job, brought) {
             (Job::Keys(job), Brought::Keys(found)) => self.keys_read(&job, found),
-            (Job::Merges(job), Brought::Keys(found)) => self.merges_read(&job, found),
+            (Job::Merges(job), Brought::Keys(found)) => self.merges_read(&job, found, now),
             (Job::Room(job), Brought::Room(found)) => self.room_read(&job, found),
             (Job::Page(job), Brought::Page(found)) => self.page_read(job, found),
             (Job::Part(job), Brought::Page(found)) => self.part_read(&job, found),

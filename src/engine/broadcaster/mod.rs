@@ -94,7 +94,7 @@ impl Broadcaster {
         let reading = self.runtime.spawn(reading::bring(self.hub.engine(), job.clone()));
         let read = wrap_future::<_, Self>(reading).map(move |brought, broadcaster, ctx| {
             let brought = brought.unwrap_or_else(|error| reading::failed(&job, &error.to_string()));
-            broadcaster.hub.take_in_read(job, brought);
+            broadcaster.hub.take_in_read(job, brought, clock::instant());
             broadcaster.settle(ctx);
         });
         ctx.spawn(read);

@@ -77,13 +77,18 @@ impl Hub {
     }
 
     /// Merges were read: they are told as the changes they stand for. One that could not be read is found on the beat.
-    pub(super) fn merges_read(&mut self, job: &MergesJob, found: Vec<Result<Option<Read>, ReadError>>) {
+    pub(super) fn merges_read(
+        &mut self,
+        job: &MergesJob,
+        found: Vec<Result<Option<Read>, ReadError>>,
+        now: Instant,
+    ) {
         self.reads.ended();
         for (merge, found) in job.merges.iter().zip(found) {
             let Ok(Some(Read { shown, .. })) = found else { continue };
             let (stream, kind) = (job.stream.clone(), NewsKind::Change);
             let (partition, covers, rooms) = (merge.partition, merge.covers, Vec::new());
-            self.tell(&News { stream, partition, shown, covers, rooms, kind });
+            self.tell(&News { stream, partition, shown, covers, rooms, kind }, now);
         }
     }
 

@@ -314,7 +314,7 @@ impl Stage {
         if index < self.jobs.len() {
             self.look(index);
             let (job, brought) = self.jobs.remove(index);
-            self.hub.take_in_read(job, brought.expect("the fake answers at once"));
+            self.hub.take_in_read(job, brought.expect("the fake answers at once"), self.now);
             self.hub.flush(self.now);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
         fold::{Assignment, Confirmed, Flight, ShardFold},
         news::NewsBox,
         progress::{PartitionProgress, WriterProgress},
-        stream::{LogHealth, Shared, Stream, StreamSpec},
+        stream::{Bounds, LogHealth, Shared, Stream, StreamSpec},
         waiters::Waiters,
         watermark::Watermark,
         write,
@@ -98,7 +98,12 @@ impl Instance {
             feed_interval_ms: config.live.feed_interval_ms,
             settings: settings.clone(),
         };
-        let stream = Arc::new(Stream::new(spec, shared, settings.cache_bytes_max, settings.view_bytes_max));
+        let bounds = Bounds {
+            cache_bytes_max: settings.cache_bytes_max,
+            view_bytes_max: settings.view_bytes_max,
+            board_bytes_max: settings.board_bytes_max,
+        };
+        let stream = Arc::new(Stream::new(spec, shared, bounds));
         stage.hub.tell_interest(stream.shared.news.interest.clone());
         let mut instance = Instance {
             id,
