@@ -11,7 +11,7 @@ use super::{
     fold::{WAIT_HEADER, Waited},
     list::{self, Cursor, Sorted},
     status,
-    stream::Stream,
+    stream::{LOOK_AGAIN, Stream},
 };
 use crate::{
     app::Poison,
@@ -27,8 +27,6 @@ use std::{
     time::Duration,
 };
 
-/// A key that is owned elsewhere is looked at this often while somebody waits for it.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Entities read at once while a list is filtered or sorted.
 const SCAN_PAGE: usize = 1_000;
 
@@ -371,7 +369,7 @@ impl Engine for Handle {
     ) -> BoxFuture<'a, Result<bool, ReadError>> {
         async move {
             let stream = self.readable(stream)?;
-            Ok(tokio::time::timeout(wait, reached(stream, position)).await.is_ok())
+            Ok(tokio::time::timeout(wait, stream.reached(position)).await.is_ok())
         }
         .boxed()
     }
@@ -487,28 +485,4 @@ impl Engine for Handle {
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
         self.desk.clone()
     }
-}
-
-async fn reached(stream: &Stream, position: Position) {
-    loop {
-        let moved = stream.progress.moved.notified();
-        tokio::pin!(moved);
-        moved.as_mut().enable();
-        match stream.progress.has_reached(position) {
-            Some(true) => return,
-            Some(false) => {
-                let _ = tokio::time::timeout(LOOK_AGAIN, moved).await; // the partition may have moved away
-            }
-            None if committed_elsewhere(stream, position).await => return,
-            None => tokio::time::sleep(LOOK_AGAIN).await,
-        }
-    }
-}
-
-/// The owner commits only what is confirmed, so what the group has committed is reached.
-async fn committed_elsewhere(stream: &Stream, position: Position) -> bool {
-    let membership = stream.progress.membership.load_full();
-    let Some(membership) = membership else { return false };
-    let committed = membership.0.committed().await.unwrap_or_default();
-    committed.iter().any(|(partition, next)| *partition == position.partition && *next > position.offset)
 }

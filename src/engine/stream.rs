@@ -19,14 +19,18 @@ use crate::{
     document::{Document, Shown},
     metrics,
     ports::{Log, Store, StoreError, TopicSpec},
-    record::Record,
+    record::{Position, Record},
 };
 use futures_util::future::BoxFuture;
 use std::{
     future::Future,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 use tokio::sync::Semaphore;
+
+/// A key that is owned elsewhere is looked at this often while somebody waits for it.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A stream as it is registered: everything the engine has to know of an app, without its types.
 pub struct StreamSpec {
@@ -245,6 +249,33 @@ impl Stream {
                 .await
                 .unwrap_or_else(|e| Err(StoreError::Unavailable(format!("the call ended early: {e}"))))
         }
+    }
+}
+
+impl Stream {
+    /// Waits until everything up to this position is confirmed, here or by the instance that owns its partition.
+    pub async fn reached(&self, position: Position) {
+        loop {
+            let moved = self.progress.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            match self.progress.has_reached(position) {
+                Some(true) => return,
+                Some(false) => {
+                    let _ = tokio::time::timeout(LOOK_AGAIN, moved).await; // the partition may have moved away
+                }
+                None if self.committed_elsewhere(position).await => return,
+                None => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// The owner commits only what is confirmed, so what the group has committed is reached.
+    async fn committed_elsewhere(&self, position: Position) -> bool {
+        let membership = self.progress.membership.load_full();
+        let Some(membership) = membership else { return false };
+        let committed = membership.0.committed().await.unwrap_or_default();
+        committed.iter().any(|(partition, next)| *partition == position.partition && *next > position.offset)
     }
 }
 

@@ -24,6 +24,8 @@ use std::{
 use tokio::sync::mpsc;
 
 const TICK: Duration = Duration::from_millis(250);
+/// Who comes round so much later than it should was not running, and neither was what it looks after.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
 /// A generation that lived so long has forgotten the failures before it.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,8 @@ pub struct Supervisor {
     threads: Vec<(ArbiterHandle, Arc<Pulse>)>,
     /// Beats while this actor runs; the process watches it.
     pulse: Arc<Pulse>,
+    /// When it came round last.
+    ticked: tokio::time::Instant,
     fatal: mpsc::Sender<Fatal>,
     stopping: bool,
 }
@@ -90,12 +94,17 @@ impl Supervisor {
             threads: arbiters.into_iter().map(|arbiter| (arbiter, Arc::default())).collect(),
             pulse,
             fatal,
+            ticked: clock::instant(),
             stopping: false,
         }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.pulse.beat();
+        let away = std::mem::replace(&mut self.ticked, clock::instant()).elapsed();
+        if away > AWAY_AFTER {
+            return self.pardon();
+        }
         self.feel_threads();
         if self.stopping {
             return;
@@ -107,6 +116,13 @@ impl Supervisor {
                 self.end(at, &why, ctx);
             }
         }
+    }
+
+    /// This actor itself was away: the process was stopped, or its machine slept. Whoever stood still meanwhile gets a
+    /// round before it is judged.
+    fn pardon(&mut self) {
+        self.threads.iter().for_each(|(_, pulse)| pulse.beat());
+        self.managed.iter_mut().for_each(|managed| managed.still.clear());
     }
 
     /// A thread that does not come round cannot be had back: the process ends and replay makes it whole.

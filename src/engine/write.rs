@@ -193,10 +193,10 @@ fn by_topic(emits: Vec<(Emit, Position)>, stream: &Stream) -> BTreeMap<String, V
 }
 
 async fn insert_rows(stream: &Stream, name: &'static str, rows: Vec<StoredRow>) -> Result<usize, String> {
-    let (stream_name, rows) = (stream.name().clone(), Arc::new(rows));
+    let (collection, rows) = (stream.collection().clone(), Arc::new(rows));
     let call = move |store: Arc<dyn Store>| {
-        let (stream_name, rows) = (stream_name.clone(), rows.clone());
-        async move { store.insert_rows(&stream_name, name, rows.to_vec()).await }.boxed()
+        let (collection, rows) = (collection.clone(), rows.clone());
+        async move { store.insert_rows(&collection, name, rows.to_vec()).await }.boxed()
     };
     stream.store(call).await.map_err(fault)
 }

@@ -9,6 +9,7 @@ use crate::{
     adapters::socketio,
     apps,
     cli::Exit,
+    clock,
     config::Config,
     engine::{
         api::Engine,
@@ -23,7 +24,10 @@ use crate::{
     telemetry,
 };
 use std::{io::Write as _, sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -106,11 +110,17 @@ async fn until_end(
     asked: CancellationToken,
 ) -> Result<(), Fault> {
     let mut feel = tokio::time::interval(FEEL_EVERY);
+    feel.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut felt = clock::instant();
     loop {
         tokio::select! {
             () = asked.cancelled() => return Ok(()),
             Some(fatal) = running.fatal.recv() => return Err(Fault::new(Exit::Internal, fatal.0)),
             _ = feel.tick() => {
+                // Who was stopped as a whole finds every pulse old: all get a round before they are judged.
+                if std::mem::replace(&mut felt, clock::instant()).elapsed() > 2 * FEEL_EVERY {
+                    continue;
+                }
                 if !running.is_alive() {
                     return Err(Fault::new(Exit::Internal, "the supervisor does not come round"));
                 }
