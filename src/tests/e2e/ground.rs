@@ -154,6 +154,11 @@ impl Ground {
         .await
     }
 
+    /// Where another stream than `kv` is kept.
+    pub fn collection(&self, stream: &str) -> Collection<Document> {
+        self.documents.client().database(&self.name).collection(stream)
+    }
+
     /// The members of the group and what each is assigned, as the broker sees them.
     pub async fn members(&self) -> Vec<(String, Vec<u8>)> {
         let (config, group) = (self.kafka(), self.group());

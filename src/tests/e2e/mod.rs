@@ -5,6 +5,7 @@
 //! Not here: what needs no other process (the modules beside this one).
 
 mod activity;
+mod agents;
 mod bad_input;
 pub mod binary;
 mod client;
