@@ -15,7 +15,7 @@ use tokio::{
 /// A new broker compiles while it works; so many records go through it before anything is measured.
 const WARM_UP: u64 = 1_000_000;
 const CLIENTS: u64 = 1_000;
-const LIVE_WARM_UP_S: u64 = 5;
+const LIVE_WARM_UP_S: u64 = 20;
 const LIVE_S: u64 = 20;
 
 pub async fn all() -> Result<(), Fault> {

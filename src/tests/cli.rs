@@ -323,7 +323,7 @@ admin    http://127.0.0.1:9090
 log      kafka at b1:9092,b2:9092
 store    mongodb, database statecast at mongodb://db1,db2:27018
 streams  {}
-memory   96 MiB of 128 MiB promised to buffers and caches
+memory   104 MiB of 128 MiB promised to buffers and caches
 
 set, beside the defaults:
   kafka.brokers = \"b1:9092,b2:9092\"        good.toml:4:1

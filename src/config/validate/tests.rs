@@ -151,7 +151,7 @@ fn the_embedded_storage_gets_what_it_needs() {
 
 #[test]
 fn all_bounds_together_stay_in_the_budget() {
-    let found = after(|config| config.engine.cache_bytes_max = 65 << 20);
+    let found = after(|config| config.engine.cache_bytes_max = 69 << 20);
     assert_eq!(
         found,
         ["engine.in_flight_bytes_max, engine.cache_bytes_max, engine.view_bytes_max, \
@@ -159,7 +159,7 @@ fn all_bounds_together_stay_in_the_budget() {
           limits.memory_bytes_max (134217728)"]
     );
     let raised = after(|config| {
-        config.engine.cache_bytes_max = 65 << 20;
+        config.engine.cache_bytes_max = 69 << 20;
         config.limits.memory_bytes_max = 129 << 20;
     });
     assert_eq!(raised, [""; 0]);
