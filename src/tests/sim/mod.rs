@@ -3,7 +3,7 @@
 //! Invariant: a run is a function of its seed and its profile: one thread, a clock that stands, a log and a store in memory.
 //! So `STATECAST_SEED=17` replays run 17 of whatever test is asked for, step by step.
 //! `STATECAST_SEEDS=100000` runs more of them.
-//! Not here: threads and actors (`tests/engine.rs`), real services (`tests/e2e`, `loadtest/faults`).
+//! Not here: threads and actors (`tests/engine.rs`), real services (`tests/e2e`, `src/tests/faults`).
 
 mod group;
 mod instance;
