@@ -14,9 +14,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     joined: AtomicUsize,
-    measure: AtomicBool,
+    pub measure: AtomicBool,
     latencies_us: Mutex<Vec<u32>>,
 }
 
@@ -46,6 +46,12 @@ pub async fn run(arguments: &[&str]) -> Result<(), Fault> {
     lines.next_line().await?;
     seen.measure.store(true, Ordering::Release);
     lines.next_line().await?;
+    println!("{}", quantiles(&seen)?);
+    Ok(())
+}
+
+/// Half, 99 and 99.9 of a hundred, in milliseconds, and how many were measured.
+pub fn quantiles(seen: &Seen) -> Result<String, Fault> {
     let mut latencies = seen.latencies_us.lock().map_err(|_| "a client panicked")?.clone();
     latencies.sort_unstable();
     let quantile = |q: f64| {
@@ -54,8 +60,7 @@ pub async fn run(arguments: &[&str]) -> Result<(), Fault> {
             .get(at.min(latencies.len().saturating_sub(1)))
             .map_or(f64::NAN, |us| f64::from(*us) / 1000.0)
     };
-    println!("{} {} {} {}", quantile(0.5), quantile(0.99), quantile(0.999), latencies.len());
-    Ok(())
+    Ok(format!("{} {} {} {}", quantile(0.5), quantile(0.99), quantile(0.999), latencies.len()))
 }
 
 async fn client(address: &str, number: usize, seen: &Seen) -> Result<(), Fault> {
@@ -80,7 +85,7 @@ async fn client(address: &str, number: usize, seen: &Seen) -> Result<(), Fault> 
 }
 
 /// Every change of a packet holds the moment it was sent.
-fn take(text: &str, seen: &Seen) -> Result<(), Fault> {
+pub fn take(text: &str, seen: &Seen) -> Result<(), Fault> {
     let now = now_us();
     let mut latencies = seen.latencies_us.lock().map_err(|_| "a client panicked")?;
     for (at, mark) in text.match_indices("\"t\":") {

@@ -2,10 +2,12 @@
 //!
 //! Invariant: every figure is of one process (its CPU from /proc, its peak memory), and whatever is compared ran on the
 //! same topic in the same run. Machines are noisy: read the ratios, and CPU seconds per million records.
-//! Run by `make bench`; `ONLY=name` picks rows. Services come from STATECAST_TEST_KAFKA and STATECAST_TEST_MONGODB.
+//! Run by `make bench`; `ONLY=name` picks rows, `RECORDS=n` sizes them, and `SETS='engine.shards=4 ...'` changes what
+//! Statecast is set to. Services come from STATECAST_TEST_KAFKA and STATECAST_TEST_MONGODB.
 
 mod bare;
 mod clients;
+mod floor;
 mod process;
 mod produce;
 mod rows;
@@ -52,6 +54,7 @@ async fn main() -> ExitCode {
         [] => rows::all().await,
         ["bare", rest @ ..] => bare::run(rest).await,
         ["clients", rest @ ..] => clients::run(rest).await,
+        ["floor", rest @ ..] => floor::run(rest).await,
         other => Err(format!("unknown arguments: {other:?}").into()),
     };
     match done {

@@ -70,6 +70,9 @@ impl Statecast {
         for (name, value) in settings {
             command.arg("--set").arg(format!("{name}={value}"));
         }
+        for set in std::env::var("SETS").unwrap_or_default().split_whitespace() {
+            command.arg("--set").arg(set);
+        }
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
         let (mut url, mut admin) = (String::new(), String::new());

@@ -7,8 +7,8 @@ use crate::{
 };
 use std::{process::Stdio, time::Duration};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
     time::sleep,
 };
 
@@ -137,35 +137,90 @@ async fn embedded(setting: &Setting) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn live(setting: &Setting, per_s: u64, [p50, p99, cpu]: [f64; 3]) -> Result<(), Fault> {
+async fn live(setting: &Setting, per_s: u64, goals: [f64; 3]) -> Result<(), Fault> {
+    floor(setting, per_s).await?;
     let topic = format!("live-{per_s}");
     produce::topic(&setting.kafka, &topic).await?;
     let process = Statecast::start(setting, &on_kafka(setting, &topic, "mongodb")).await?;
-    let mut clients = itself(&["clients", &process.url, &CLIENTS.to_string()])?;
-    let mut output = BufReader::new(clients.stdout.take().ok_or("no output")?).lines();
-    let mut input = clients.stdin.take().ok_or("no input")?;
-    output.next_line().await?;
-    let producer = {
-        let (brokers, topic) = (setting.kafka.clone(), topic.clone());
-        tokio::task::spawn_blocking(move || {
-            produce::steadily(&brokers, &topic, per_s, CLIENTS, LIVE_WARM_UP_S + LIVE_S)
-        })
-    };
+    let clients = Watch::start(&["clients", &process.url, &CLIENTS.to_string()]).await?;
+    let live = measure(setting, &topic, per_s, clients, || process.cost()).await?;
+    table::live(&format!("{per_s} records/s, statecast"), &live);
+    let [p50, p99, cpu] = goals;
+    println!("  to reach: p50 {p50} ms, p99 {p99} ms, {cpu} CPU-s per million");
+    process.stop().await
+}
+
+/// What Kafka alone takes, on this machine at this moment.
+async fn floor(setting: &Setting, per_s: u64) -> Result<(), Fault> {
+    let topic = format!("floor-{per_s}");
+    produce::topic(&setting.kafka, &topic).await?;
+    let reader = Watch::start(&["floor", &setting.kafka, &topic]).await?;
+    let pid = reader.pid().ok_or("no process")?;
+    let live = measure(setting, &topic, per_s, reader, || cost(pid)).await?;
+    table::live(&format!("{per_s} records/s, read and no more"), &live);
+    Ok(())
+}
+
+/// Produces at a steady rate; returns what `watch` saw, and what that cost.
+async fn measure(
+    setting: &Setting,
+    topic: &str,
+    per_s: u64,
+    mut watch: Watch,
+    cost: impl Fn() -> Cost,
+) -> Result<table::Live, Fault> {
+    let (brokers, topic) = (setting.kafka.clone(), topic.to_owned());
+    let producer = tokio::task::spawn_blocking(move || {
+        produce::steadily(&brokers, &topic, per_s, CLIENTS, LIVE_WARM_UP_S + LIVE_S)
+    });
     sleep(Duration::from_secs(LIVE_WARM_UP_S)).await;
-    let (before, stored) = (process.cost(), process.metric("statecast_records_stored_total").await?);
-    input.write_all(b"measure\n").await?;
+    let (before, store_before) = (cost(), store_cpu_s(setting));
+    watch.say("measure").await?;
     producer.await??;
     sleep(Duration::from_millis(500)).await;
-    input.write_all(b"end\n").await?;
-    let after = process.cost();
-    let records = process.metric("statecast_records_stored_total").await? - stored;
-    let answer = output.next_line().await?.ok_or("the clients ended early")?;
+    watch.say("end").await?;
+    let (after, store_cpu_s) = (cost(), spent(setting, store_before));
+    let answer = watch.line().await?;
     let figures: Vec<f64> = answer.split(' ').filter_map(|n| n.parse().ok()).collect();
-    let [q50, q99, q999, _] = figures.as_slice() else { return Err(answer.into()) };
+    let [p50, p99, p999, _] = figures.as_slice() else { return Err(answer.into()) };
     let own = Cost { cpu_s: after.cpu_s - before.cpu_s, peak_mib: after.peak_mib };
-    table::live(&format!("{per_s} records/s"), [*q50, *q99, *q999], records as u64, &own);
-    println!("  to reach: p50 {p50} ms, p99 {p99} ms, {cpu} CPU-s per million");
-    drop(input);
-    clients.wait().await?;
-    process.stop().await
+    watch.end().await?;
+    Ok(table::Live { quantiles_ms: [*p50, *p99, *p999], records: per_s * LIVE_S, own, store_cpu_s })
+}
+
+/// A process that watches, and answers with what it saw.
+struct Watch {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Watch {
+    /// Returns once it is ready.
+    async fn start(arguments: &[&str]) -> Result<Self, Fault> {
+        let mut child = itself(arguments)?;
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        let input = child.stdin.take().ok_or("no input")?;
+        let mut watch = Watch { child, input, output };
+        watch.line().await?;
+        Ok(watch)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    async fn say(&mut self, word: &str) -> Result<(), Fault> {
+        Ok(self.input.write_all(format!("{word}\n").as_bytes()).await?)
+    }
+
+    async fn line(&mut self) -> Result<String, Fault> {
+        Ok(self.output.next_line().await?.ok_or("a watcher ended early")?)
+    }
+
+    async fn end(self) -> Result<(), Fault> {
+        let Watch { mut child, input, .. } = self;
+        drop(input);
+        child.kill().await.map_err(Into::into)
+    }
 }

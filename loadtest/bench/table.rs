@@ -21,17 +21,34 @@ pub fn head() {
     );
 }
 
+/// What clients saw at a steady rate.
+pub struct Live {
+    /// Half, 99 and 99.9 of a hundred.
+    pub quantiles_ms: [f64; 3],
+    pub records: u64,
+    pub own: Cost,
+    pub store_cpu_s: Option<f64>,
+}
+
 pub fn live_head() {
     println!(
-        "\n{:<44} {:>8} {:>8} {:>8} {:>12} {:>10}",
-        "produce to socket, 1000 clients", "p50 ms", "p99 ms", "p99.9 ms", "own CPU-s/M", "peak MiB"
+        "\n{:<44} {:>8} {:>8} {:>8} {:>12} {:>12} {:>10}",
+        "produce to socket, 1000 clients",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "own CPU-s/M",
+        "store CPU-s/M",
+        "peak MiB"
     );
 }
 
-pub fn live(name: &str, quantiles: [f64; 3], records: u64, own: &Cost) {
-    let [p50, p99, p999] = quantiles;
-    let cpu = own.cpu_s / (records as f64 / 1e6);
-    println!("{name:<44} {p50:>8.1} {p99:>8.1} {p999:>8.1} {cpu:>12.1} {:>10.0}", own.peak_mib);
+pub fn live(name: &str, live: &Live) {
+    let [p50, p99, p999] = live.quantiles_ms;
+    let millions = live.records as f64 / 1e6;
+    let store = live.store_cpu_s.map_or_else(|| "-".into(), |s| format!("{:.1}", s / millions));
+    let (cpu, peak) = (live.own.cpu_s / millions, live.own.peak_mib);
+    println!("{name:<44} {p50:>8.1} {p99:>8.1} {p999:>8.1} {cpu:>12.1} {store:>12} {peak:>10.0}");
 }
 
 /// What is reached of what was to be reached.

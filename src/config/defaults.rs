@@ -95,7 +95,7 @@ impl Default for Engine {
     fn default() -> Self {
         Engine {
             threads: 0,
-            shards: 4,
+            shards: 2,
             mailbox_slices_max: 8,
             slice_records_max: 4_096,
             slice_bytes_max: MIB,
