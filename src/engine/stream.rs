@@ -173,6 +173,11 @@ impl Stream {
         &self.spec.collection
     }
 
+    /// Whether it has rooms that show parts of it. Those that show all of it are told by themselves.
+    pub fn has_part_rooms(&self) -> bool {
+        !self.spec.rooms.is_empty() && !self.spec.rooms_show_all
+    }
+
     /// What stands before the `:` of its rooms' names.
     pub fn room_prefix(&self) -> StreamName {
         self.spec.rooms_under.clone().unwrap_or_else(|| self.spec.name.clone())

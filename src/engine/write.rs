@@ -237,7 +237,7 @@ fn stick(stream: &Stream, writer: &WriterProgress, topic: &str, error: &LogError
 pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     count(stream, &confirmed, records_were);
     time(stream, &confirmed.changes);
-    let mut news = Vec::new();
+    let (interest, mut news) = (&stream.shared.news.interest, Vec::new());
     for change in &confirmed.changes {
         if change.covers > 0 {
             advanced(stream, &change.document);
@@ -247,7 +247,7 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
             if let Some(rooms) = &stream.rooms {
                 rooms.lay(&change.document);
             }
-            if stream.shared.news.interest.wants(stream.name(), &change.document.key) {
+            if interest.wants(stream.name(), &change.document.key, stream.has_part_rooms()) {
                 news.extend(news_of(stream, change));
             }
         }
@@ -304,9 +304,7 @@ fn news_of(stream: &Stream, change: &Change) -> Option<News> {
         0 => NewsKind::Read,
         _ => NewsKind::Change,
     };
-    // Rooms that show all of a stream are told by themselves.
-    let by_reading = !stream.spec.rooms.is_empty() && !stream.spec.rooms_show_all;
-    let rooms = if by_reading { stream.spec.shows.rooms_of(&shown.key) } else { Vec::new() };
+    let rooms = if stream.has_part_rooms() { stream.spec.shows.rooms_of(&shown.key) } else { Vec::new() };
     Some(News {
         stream: stream.name().clone(),
         partition: change.document.position.partition,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Interest {
     /// Open rooms of any kind: while there are none, nobody looks further.
     open: AtomicUsize,
-    /// Open rooms of apps: what they show may come from any key of any stream.
+    /// Open rooms of apps: what one that shows a part of its stream holds may come from any of its keys.
     apps: AtomicUsize,
     streams: DashMap<StreamName, InStream, FxBuildHasher>,
 }
@@ -26,12 +26,12 @@ struct InStream {
 }
 
 impl Interest {
-    /// Whether some room hears of this key.
-    pub fn wants(&self, stream: &str, key: &str) -> bool {
+    /// Whether some room hears of this key. `has_part_rooms`: the stream has rooms that show parts of it.
+    pub fn wants(&self, stream: &str, key: &str, has_part_rooms: bool) -> bool {
         if self.open.load(Ordering::SeqCst) == 0 {
             return false;
         }
-        self.apps.load(Ordering::SeqCst) > 0
+        (has_part_rooms && self.apps.load(Ordering::SeqCst) > 0)
             || self.streams.get(stream).is_some_and(|within| within.whole || within.keys.contains(key))
     }
 
@@ -80,15 +80,20 @@ mod tests {
         // No bytes to remember anything by: who leaves last closes the room.
         let mut rooms = Rooms::new(4, 0);
         let interest = rooms.interest();
-        assert!(!interest.wants("kv", "a"));
+        let wants = |stream: &str, key: &str| interest.wants(stream, key, false);
+        assert!(!wants("kv", "a") && !interest.wants("tasks", "a", true));
         let (key, app) = (opened(&mut rooms, "kv/a"), opened(&mut rooms, "agents:summary"));
-        assert!(interest.wants("kv", "b") && interest.wants("other", "a"), "an app's room hears of all");
+        assert!(interest.wants("tasks", "b", true), "a room of a part hears of any key");
+        assert!(
+            wants("kv", "a") && !wants("kv", "b") && !wants("tasks", "b"),
+            "but a stream without such is spared"
+        );
         rooms.leave(app, ClientId(1));
-        assert!(interest.wants("kv", "a") && !interest.wants("kv", "b") && !interest.wants("other", "a"));
+        assert!(wants("kv", "a") && !wants("kv", "b") && !interest.wants("tasks", "b", true));
         let whole = opened(&mut rooms, "kv");
-        assert!(interest.wants("kv", "b") && !interest.wants("other", "a"));
+        assert!(wants("kv", "b") && !wants("other", "a"));
         rooms.leave(whole, ClientId(1));
         rooms.leave(key, ClientId(1));
-        assert!(!interest.wants("kv", "a") && !interest.wants("kv", "b"));
+        assert!(!wants("kv", "a") && !wants("kv", "b"));
     }
 }
