@@ -228,6 +228,9 @@ pub struct Engine {
     /// Bytes of entities kept decoded for rooms that show a whole stream, over all streams; those that changed longest ago
     /// are left out of such a room beyond it.
     pub board_bytes_max: usize,
+    /// Bytes of changed entities that wait to be taken into such rooms, over all streams; beyond it the store is read once
+    /// a second instead.
+    pub board_waiting_bytes_max: usize,
     /// Confirmed offsets are committed on this beat.
     pub commit_interval_ms: u64,
     /// A removed key is remembered for so long.

@@ -202,6 +202,7 @@ pub fn memory_bounds(config: &Config) -> Vec<(&'static str, u64)> {
         ("engine.cache_bytes_max", engine.cache_bytes_max as u64),
         ("engine.view_bytes_max", engine.view_bytes_max as u64),
         ("engine.board_bytes_max", engine.board_bytes_max as u64),
+        ("engine.board_waiting_bytes_max", engine.board_waiting_bytes_max as u64),
         ("live.history_bytes_max", config.live.history_bytes_max as u64),
     ];
     if config.log.kind == LogKind::Kafka {

@@ -1,13 +1,17 @@
 //! Rooms that show a whole stream, made away from writers and readers: a board, a memo of what each room shows, a beat.
 //!
-//! Invariant: a writer only lays confirmed documents down (newest per entity, bounded); a reader takes what was made last
-//! and waits only where nobody has looked for a while. What is made anew is told as news. While all partitions are ours
-//! the board is as new as the store; what others own is read from the store once a second (semantics 12, 18).
+//! Invariant: a writer only lays confirmed documents down (newest per entity, bounded in bytes), and only while somebody
+//! asks; a reader takes what was made last and waits only where nobody has looked for a while. What is made anew is told as
+//! news. While all partitions are ours the board is as new as the store; what others own is read from the store once a
+//! second (semantics 12, 18). The age of what is shown counts from when it was last known to be all the store has (28).
 //! Not here: what a room shows (`App::room`), rooms of a part of a stream (`handle`).
+
+#[cfg(test)]
+mod tests;
 
 use super::{
     api::{Read, ReadError},
-    board::KeptBoard,
+    board::{self, KeptBoard},
     news::{News, NewsKind},
     progress::lock,
     stream::Stream,
@@ -45,8 +49,6 @@ const MEMO_MS: i64 = 1_500;
 const READ_MAX: Duration = Duration::from_secs(5);
 /// Documents in one page of a scan.
 const SCAN_PAGE: usize = 1_000;
-/// Entities that may wait for a look; beyond it the store is read instead.
-const WAITING_MAX: usize = 10_000;
 
 /// What the rooms of one stream show.
 pub struct AppRooms {
@@ -54,14 +56,31 @@ pub struct AppRooms {
     wake: Notify,
     asked_ms: AtomicI64,
     memo: watch::Sender<Memo>,
-    bytes_max: usize,
+    board_bytes_max: usize,
+    waiting_bytes_max: usize,
 }
 
 #[derive(Default)]
 struct Waiting {
     documents: FxHashMap<(Key, Option<u32>), Document>,
-    /// More came than could wait: the store has it.
+    /// Of all of them, counted as on the board.
+    bytes: usize,
+    /// Something was not kept: the store has it.
     gapped: bool,
+}
+
+impl Waiting {
+    fn take(&mut self, document: &Document, bytes_max: usize) {
+        let id = (document.key.clone(), document.partial);
+        let was = self.documents.get(&id).map_or(0, board::size);
+        let bytes = self.bytes - was + board::size(document);
+        if bytes > bytes_max {
+            self.gapped = true;
+            return;
+        }
+        self.bytes = bytes;
+        self.documents.insert(id, document.clone());
+    }
 }
 
 /// What was made last.
@@ -70,31 +89,35 @@ struct Memo {
     rooms: FxHashMap<Key, Shown>,
     /// 0: never.
     made_ms: i64,
+    /// When it was last known that the store has nothing newer.
+    known_ms: i64,
     /// Why nothing newer could be made.
     failed: Option<String>,
 }
 
 impl AppRooms {
-    pub fn new(bytes_max: usize) -> Self {
+    /// Bytes of the entities on the board, and of those that wait for it.
+    pub fn new(board_bytes_max: usize, waiting_bytes_max: usize) -> Self {
         let (memo, _) = watch::channel(Memo::default());
         AppRooms {
             waiting: Mutex::default(),
             wake: Notify::new(),
             asked_ms: AtomicI64::new(0),
             memo,
-            bytes_max,
+            board_bytes_max,
+            waiting_bytes_max,
         }
     }
 
-    /// Lays down a document that the store has confirmed; never waits.
+    /// Lays down a document that the store has confirmed; never waits. While nobody asks it is left to the store.
     pub fn lay(&self, document: &Document) {
         let mut waiting = lock(&self.waiting);
-        let id = (document.key.clone(), document.partial);
-        if waiting.documents.len() < WAITING_MAX || waiting.documents.contains_key(&id) {
-            waiting.documents.insert(id, document.clone());
-        } else {
+        // Asked under the lock: who has asked before a look finds either the document or the gap.
+        if !self.is_asked() {
             waiting.gapped = true;
+            return;
         }
+        waiting.take(document, self.waiting_bytes_max);
         drop(waiting);
         self.wake.notify_one();
     }
@@ -103,8 +126,9 @@ impl AppRooms {
     pub async fn read(&self, name: &str) -> Result<Option<Read>, ReadError> {
         let mut made = self.memo.subscribe();
         let now = clock::now_ms();
+        let was_asked = self.is_asked();
         self.asked_ms.store(now, Ordering::Relaxed);
-        let fresh = |memo: &Memo| memo.made_ms > 0 && now - memo.made_ms < MEMO_MS;
+        let fresh = |memo: &Memo| was_asked && memo.made_ms > 0 && now - memo.made_ms < MEMO_MS;
         if !fresh(&made.borrow_and_update()) {
             self.wake.notify_one();
             let looked = tokio::time::timeout(READ_MAX, made.changed()).await;
@@ -116,7 +140,7 @@ impl AppRooms {
         if let (0, Some(why)) = (memo.made_ms, &memo.failed) {
             return Err(ReadError::Unavailable(why.clone()));
         }
-        let age_ms = (clock::now_ms() - memo.made_ms).max(0) as u64;
+        let age_ms = (clock::now_ms() - memo.known_ms).max(0) as u64;
         Ok(memo.rooms.get(name).map(|shown| Read { shown: shown.clone(), age_ms }))
     }
 
@@ -133,20 +157,23 @@ struct Look {
     read_under: Vec<(u32, u64)>,
     read_at: Option<Instant>,
     gapped: bool,
+    /// When the board last had all that the store has.
+    known_ms: i64,
 }
 
 /// Keeps the rooms of a stream until the runtime ends. Does nothing for a stream that has none.
 pub async fn run(stream: Arc<Stream>) {
     let Some(rooms) = stream.rooms.clone() else { return };
-    let board = stream.spec.shows.board(rooms.bytes_max);
-    let mut look = Look { stream, board, read_under: Vec::new(), read_at: None, gapped: true };
+    let board = stream.spec.shows.board(rooms.board_bytes_max);
+    let mut look = Look { stream, board, read_under: Vec::new(), read_at: None, gapped: true, known_ms: 0 };
     loop {
         // A wake that came while it looked is kept: nothing laid down is ever passed over.
         let slide = if rooms.is_asked() { SLIDE } else { Duration::from_secs(5) };
         let _ = tokio::time::timeout(slide, rooms.wake.notified()).await; // either way it looks
+        let (is_asked, began_ms) = (rooms.is_asked(), clock::now_ms());
         look.take_in(&rooms);
-        if rooms.is_asked() || look.read_at.is_none() {
-            look.look(&rooms).await;
+        if is_asked || look.read_at.is_none() {
+            look.look(&rooms, began_ms).await;
         }
         tokio::time::sleep(LOOK_GAP).await;
     }
@@ -166,8 +193,13 @@ impl Look {
         }
     }
 
-    async fn look(&mut self, rooms: &AppRooms) {
-        let failed = self.keep_up().await.err();
+    /// `began_ms`: when it took in what had been laid down.
+    async fn look(&mut self, rooms: &AppRooms, began_ms: i64) {
+        let kept_up = self.keep_up().await;
+        if kept_up == Ok(true) {
+            self.known_ms = began_ms;
+        }
+        let failed = kept_up.err();
         // Of a board that was never whole nothing is shown.
         if self.read_at.is_none() {
             rooms.memo.send_modify(|memo| memo.failed = failed);
@@ -176,7 +208,8 @@ impl Look {
         let now_ms = clock::now_ms();
         let shown = self.board.rooms(&self.stream.spec.rooms, now_ms);
         let made: FxHashMap<Key, Shown> = shown.into_iter().map(|s| (s.key.clone(), s)).collect();
-        let before = rooms.memo.send_replace(Memo { rooms: made.clone(), made_ms: now_ms, failed });
+        let memo = Memo { rooms: made.clone(), made_ms: now_ms, known_ms: self.known_ms, failed };
+        let before = rooms.memo.send_replace(memo);
         let prefix = self.stream.room_prefix();
         let changed = made.into_values().filter(|shown| before.rooms.get(&shown.key) != Some(shown));
         let news: Vec<News> = changed.map(|shown| News::of_room(prefix.clone(), shown)).collect();
@@ -185,15 +218,15 @@ impl Look {
         }
     }
 
-    /// Reads the store where the board may lack something of it.
-    async fn keep_up(&mut self) -> Result<(), String> {
+    /// Reads the store where the board may lack something of it. `true`: it lacks nothing now.
+    async fn keep_up(&mut self) -> Result<bool, String> {
         let owned = self.stream.progress.owned.assignments();
         let all_ours = self.stream.owns_all();
         let interval = Duration::from_millis(self.stream.shared.feed_interval_ms);
         let is_due = self.read_at.is_none_or(|at| clock::instant() - at >= interval);
         let lacks = self.gapped || self.read_under != owned || !all_ours;
         if !is_due || !lacks {
-            return Ok(());
+            return Ok(!lacks);
         }
         let mut after = None;
         let mut keys = FxHashSet::default();
@@ -214,7 +247,7 @@ impl Look {
         }
         self.board.keep_only(&keys);
         (self.read_under, self.gapped, self.read_at) = (owned, false, Some(clock::instant()));
-        Ok(())
+        Ok(true)
     }
 }
 

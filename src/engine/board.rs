@@ -54,8 +54,12 @@ pub struct Board<A: App> {
     dropped: u64,
 }
 
-/// An entry costs about so much beside its entity.
-const ENTRY_BYTES: usize = 200;
+/// Bytes a document is counted with, as it is stored.
+pub fn size(document: &Document) -> usize {
+    /// An entry costs about so much beside its entity.
+    const ENTRY_BYTES: usize = 200;
+    ENTRY_BYTES + document.key.len() + document.value.as_ref().map_or(0, |value| value.text().len())
+}
 
 impl<A: App> Board<A> {
     pub fn new(app: Arc<A>, by_partition: bool, bytes_max: usize) -> Self {
@@ -139,7 +143,7 @@ impl<A: App> Board<A> {
 impl<A: App> KeptBoard for Board<A> {
     fn take_in(&mut self, document: Document) {
         self.note(&document);
-        let bytes = ENTRY_BYTES + document.key.len() + document.value.as_ref().map_or(0, |v| v.text().len());
+        let bytes = size(&document);
         let entry = self.entries.entry(document.key.clone()).or_default();
         let new = Held {
             partial: document.partial,

@@ -354,7 +354,10 @@ impl Engine for Handle {
             let found = self.streams.iter().find(shows);
             let stream = found.ok_or_else(|| ReadError::NoStream(format!("{prefix}:{name}")))?;
             match &stream.rooms {
-                Some(rooms) => rooms.read(name).await,
+                Some(rooms) => Ok(rooms
+                    .read(name)
+                    .await?
+                    .map(|read| Read { age_ms: read.age_ms.max(age_ms(stream, &read.shown)), ..read })),
                 None => room_of_part(stream, name).await,
             }
         }

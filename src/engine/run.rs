@@ -72,6 +72,7 @@ pub async fn start(
         cache_bytes_max: settings.cache_bytes_max / streams_max,
         view_bytes_max: settings.view_bytes_max / streams_max,
         board_bytes_max: settings.board_bytes_max / boards_max,
+        board_waiting_bytes_max: settings.board_waiting_bytes_max / boards_max,
     };
     let streams: Vec<Arc<Stream>> =
         specs.into_iter().map(|spec| Arc::new(Stream::new(spec, shared.clone(), bounds))).collect();

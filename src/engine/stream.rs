@@ -75,6 +75,8 @@ pub struct Bounds {
     pub view_bytes_max: usize,
     /// What is held for the rooms that show all of it.
     pub board_bytes_max: usize,
+    /// What waits for that.
+    pub board_waiting_bytes_max: usize,
 }
 
 /// What every stream of this process shares.
@@ -151,7 +153,7 @@ pub struct Meters {
 impl Stream {
     pub fn new(spec: StreamSpec, shared: Shared, bounds: Bounds) -> Self {
         let rooms = (spec.rooms_show_all && !spec.rooms.is_empty())
-            .then(|| Arc::new(AppRooms::new(bounds.board_bytes_max)));
+            .then(|| Arc::new(AppRooms::new(bounds.board_bytes_max, bounds.board_waiting_bytes_max)));
         Stream {
             progress: StreamProgress::new(spec.name.clone(), shared.settings.shards),
             view: View::new(bounds.view_bytes_max),

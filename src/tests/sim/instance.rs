@@ -102,6 +102,7 @@ impl Instance {
             cache_bytes_max: settings.cache_bytes_max,
             view_bytes_max: settings.view_bytes_max,
             board_bytes_max: settings.board_bytes_max,
+            board_waiting_bytes_max: settings.board_waiting_bytes_max,
         };
         let stream = Arc::new(Stream::new(spec, shared, bounds));
         stage.hub.tell_interest(stream.shared.news.interest.clone());
