@@ -34,7 +34,7 @@ pub struct Given {
     pub json: Json,
     /// By which a log knows it again.
     pub id: Option<String>,
-    /// The event's own time, in ms since 1970 UTC.
+    /// The event's own time, in ms since 1970 UTC. A future is not believed: it is never after the record's.
     pub time_ms: i64,
     /// What the figures of an aggregate take in, in their order; `None`: nothing of it is here.
     pub samples: Vec<Option<Sample>>,
@@ -80,7 +80,7 @@ fn look(declared: &Declaration, record: &Record<'_>, value: &Value, given: &mut 
         schema.check(described.unwrap_or(&Value::Null))?;
     }
     key(declared, record, value, given)?;
-    given.time_ms = time(declared, value)?.unwrap_or(record.time_ms);
+    given.time_ms = time(declared, value)?.map_or(record.time_ms, |own| own.min(record.time_ms));
     match &declared.projection {
         Project::Log { id: Some(pointer) } => given.id = Some(text_at(pointer, value, "the id")?),
         Project::Log { id: None } => given.id = Some(cloudevents::id(value)),

@@ -217,6 +217,25 @@ fn events_of_two_sources_with_one_id_are_two() {
     assert_eq!(folded.rows.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a#1", "b#1"]);
 }
 
+/// Records are made a second after one another from 1970 on.
+#[test]
+fn a_future_that_an_event_claims_is_not_believed() {
+    let values = [r#"{"at":4000000000,"n":1}"#, r#"{"at":1.5,"n":2}"#];
+    let records: Vec<Given<'_>> = values.iter().map(|value| (None, Some(*value), &[] as &[_])).collect();
+    let recent = stream(|s| {
+        (s.projection, s.key, s.time) = (Projection::Recent, "*".into(), "/at".into());
+    });
+    let folded = fold(&recent, &records);
+    let newest_first: Vec<_> =
+        folded.stored[0].1.as_array().expect("items").iter().map(|i| &i["value"]["n"]).collect();
+    assert_eq!(newest_first, [2, 1]);
+    let last = stream(|s| {
+        (s.projection, s.key, s.time) = (Projection::Aggregate, "*".into(), "/at".into());
+        s.aggregates = [("last".to_owned(), "last /n".to_owned())].into();
+    });
+    assert_eq!(fold(&last, &records).stored, [("all".into(), json(r#"{"last":2}"#))]);
+}
+
 #[test]
 fn recent_and_aggregates_group_by_what_they_say() {
     let recent = stream(|s| {
@@ -225,15 +244,15 @@ fn recent_and_aggregates_group_by_what_they_say() {
         s.time = "/at".into();
         s.recent_max = 2;
     });
-    let at = |key: &str, at: u32, ms: u32| format!(r#"{{"page":"{key}","shop":"a/b","at":{at},"ms":{ms}}}"#);
-    let values = [at("x", 3, 10), at("y", 1, 20), at("x", 2, 60)];
+    let at = |key: &str, at: f64, ms: u32| format!(r#"{{"page":"{key}","shop":"a/b","at":{at},"ms":{ms}}}"#);
+    let values = [at("x", 0.3, 10), at("y", 0.1, 20), at("x", 0.2, 60)];
     let records: Vec<Given<'_>> =
         values.iter().map(|value| (None, Some(value.as_str()), &[] as &[_])).collect();
     let folded = fold(&recent, &records);
     let [(key, items)] = folded.stored.as_slice() else { panic!("{:?}", folded.stored) };
     assert_eq!(
         (key.as_str(), items[0]["value"]["at"].clone(), items[1]["value"]["at"].clone()),
-        ("all", 3.into(), 2.into())
+        ("all", 0.3.into(), 0.2.into())
     );
     assert_eq!(items.as_array().map(Vec::len), Some(2));
 
