@@ -20,9 +20,6 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Records in a page, or in one order, where nobody says how many.
-const LIMIT_DEFAULT: usize = 100;
-
 /// Counts by stream and reason, and how near each partition is to its limit
 #[utoipa::path(get, path = "/admin/dlq", operation_id = "dead_letters_summary", tag = "dead letters",
     responses((status = 200, description = "The counts", body = Value)))]
@@ -186,7 +183,7 @@ fn filter(reader: &mut Reader<'_>, items_max: usize) -> DeadLetterFilter {
         }),
         partition: reader.one("partition", query::number),
         after: reader.one("after", query::text),
-        limit: reader.one("limit", |text| query::limit(text, items_max)).unwrap_or(LIMIT_DEFAULT),
+        limit: reader.limit(items_max),
     }
 }
 

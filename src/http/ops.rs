@@ -159,11 +159,24 @@ async fn locate(context: &Context, stream: Option<String>, what: &Locate) -> Res
 
 /// What the log tells now
 #[utoipa::path(get, path = "/admin/log-level", tag = "operations",
-    responses((status = 200, description = "The directives", body = super::schema::Level)))]
-pub async fn log_level(State(context): State<Context>, Extension(tools): Extension<Tools>) -> Response {
-    let level = tools.log_level.map_or_else(|| context.config.telemetry.log_level.clone(), |log| log.get());
+    responses(
+        (status = 200, description = "The directives", body = super::schema::Level),
+        (status = 400, description = "A parameter is not understood", body = ProblemBody)
+    ))]
+pub async fn log_level(
+    State(context): State<Context>,
+    Extension(tools): Extension<Tools>,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.reader().finish()?;
+    Ok(level_now(&context, &tools))
+}
+
+fn level_now(context: &Context, tools: &Tools) -> Response {
+    let level =
+        tools.log_level.as_ref().map_or_else(|| context.config.telemetry.log_level.clone(), |log| log.get());
     let body = json!({"log_level": level}).to_string();
-    never_kept(entities::json_answer(&context, StatusCode::OK, body))
+    never_kept(entities::json_answer(context, StatusCode::OK, body))
 }
 
 /// Changes what the log tells, until the process ends
@@ -176,8 +189,10 @@ pub async fn log_level(State(context): State<Context>, Extension(tools): Extensi
 pub async fn set_log_level(
     State(context): State<Context>,
     Extension(tools): Extension<Tools>,
+    query: Query,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
+    query.reader().finish()?;
     const REMEDY: &str = "{\"log_level\": \"info\"}, or directives like info,statecast::engine=debug";
     let fault = |detail: String| Problem::new(Kind::InvalidBody, &detail).field("log_level", detail, REMEDY);
     let body: Value = serde_json::from_slice(&body).map_err(|_| fault("the body is not JSON".into()))?;
@@ -186,5 +201,5 @@ pub async fn set_log_level(
     let log = tools.log_level.as_ref().ok_or_else(|| fault("the level of this process is fixed".into()))?;
     log.set(directives).map_err(fault)?;
     tracing::info!(directives, "log level changed");
-    Ok(log_level(State(context), Extension(tools)).await)
+    Ok(level_now(&context, &tools))
 }

@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 use std::time::Duration;
 
-/// Entities in a page where nobody says how many.
+/// How many in a page where nobody says it.
 const LIMIT_DEFAULT: usize = 100;
 /// Filters in one question: each is looked at for each entity.
 const FILTERS_MAX: usize = 16;
@@ -107,6 +107,11 @@ impl<'q> Reader<'q> {
         values.into_iter().filter_map(|value| self.keep(name, parse(value))).collect()
     }
 
+    /// The parameter `limit`: how many in a page; 100 where nobody says it.
+    pub fn limit(&mut self, items_max: usize) -> usize {
+        self.one("limit", |text| limit(text, items_max)).unwrap_or(LIMIT_DEFAULT.min(items_max))
+    }
+
     /// Adds a fault that lies between parameters.
     pub fn fault(&mut self, name: &str, wrong: Wrong) {
         let (field, remedy) = (name.to_owned(), wrong.remedy.to_owned());
@@ -147,7 +152,7 @@ pub fn list(query: &Query, items_max: usize) -> Result<ListQuery, Problem> {
         from: reader.one("from", text),
         filters: reader.all("filter", FILTERS_MAX, filter),
         sort: reader.one("sort", sort),
-        limit: reader.one("limit", |text| limit(text, items_max)).unwrap_or(LIMIT_DEFAULT.min(items_max)),
+        limit: reader.limit(items_max),
         after: reader.one("after", cursor_in),
     };
     reader.finish().map(|()| asked)

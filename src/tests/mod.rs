@@ -16,7 +16,6 @@ mod kill;
 mod live;
 mod mongo;
 mod mongo_load;
-#[allow(unused)]
 mod partials;
 mod services;
 mod sim;

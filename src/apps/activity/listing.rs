@@ -27,9 +27,6 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-/// Events in a page where nobody says how many.
-const LIMIT_DEFAULT: usize = 100;
-
 /// Which events.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
@@ -127,7 +124,12 @@ pub async fn processed(State(context): State<Context>, query: Query) -> Result<R
         (status = 404, description = "No event of this id is stored", body = ProblemBody),
         (status = 503, description = "The store is away", body = ProblemBody)
     ))]
-pub async fn one(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub async fn one(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.reader().finish()?;
     let Ok(id) = Uuid::try_parse(&id) else {
         let problem = Problem::new(Kind::InvalidParameter, "the id is no UUID");
         return Err(problem.field(
@@ -179,9 +181,7 @@ fn scan(query: &Query, items_max: usize) -> Result<RowScan, Problem> {
         from_ms: reader.one("from", time),
         until_ms: reader.one("until", time),
         newest_first: reader.one("order", newest_first).unwrap_or(true),
-        limit: reader
-            .one("limit", |text| query::limit(text, items_max))
-            .unwrap_or(LIMIT_DEFAULT.min(items_max)),
+        limit: reader.limit(items_max),
         after: reader.one("after", cursor),
     };
     reader.finish().map(|()| scan)

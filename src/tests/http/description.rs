@@ -29,8 +29,11 @@ fn paths(document: &Value) -> BTreeMap<String, Vec<String>> {
 #[tokio::test]
 async fn what_is_described_is_routed_with_exactly_these_methods() {
     let door = door_with(|_| {}, extra()).await;
-    for (document, ask) in documents(&door).await {
+    for (admin, (document, ask)) in [false, true].into_iter().zip(documents(&door).await) {
         assert!(paths(&document).len() > 10);
+        let doors =
+            ["/events/processed", "/api/intelligence/health"].map(|p| paths(&document).contains_key(p));
+        assert!(doors == [!admin; 2], "the apps' paths are on the public listener");
         for (path, methods) in paths(&document) {
             let filled = path.replace(['{', '}'], "");
             let answer = ask("TRACE", &filled).send().await.expect("answer");
@@ -52,8 +55,10 @@ async fn what_is_routed_is_described() {
     let config = Arc::new(Config::default());
     let context = Context { engine: fake, config, stop: CancellationToken::new() };
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    let routers =
-        [http::public(&context, extra()), http::admin(&context, Tools { metrics, log_level: None })];
+    let routers = [
+        http::public(&context, outside(&context, extra())),
+        http::admin(&context, Tools { metrics, log_level: None }),
+    ];
     for ((document, _), router) in documents(&door).await.into_iter().zip(routers) {
         let described = paths(&document);
         let routed = routed(&format!("{router:?}"));
@@ -61,6 +66,44 @@ async fn what_is_routed_is_described() {
         for path in routed {
             let known = described.contains_key(&path.replace("{*", "{")) || APART.contains(&path.as_str());
             assert!(known, "{path} is not described");
+        }
+    }
+}
+
+/// These take any parameter: pages and their files, what probes and scrapers ask, and `/live`, which asks for rooms first.
+const ANY_PARAMETER: [&str; 12] = [
+    "/",
+    "/viewer/{key}",
+    "/streams/{stream}",
+    "/streams/{stream}/{key}",
+    "/agents",
+    "/products",
+    "/tasks",
+    "/pipeline",
+    "/dlq",
+    "/live",
+    "/metrics",
+    "/problems/{code}",
+];
+
+#[tokio::test]
+async fn a_parameter_that_is_not_described_is_refused_wherever_something_is_asked() {
+    let door = door_with(|_| {}, extra()).await;
+    for (document, ask) in documents(&door).await {
+        for (path, _) in paths(&document).into_iter().filter(|(_, methods)| methods.contains(&"get".into())) {
+            let of_itself = ["/health/", "/docs", "/openapi.json"].iter().any(|of| path.starts_with(of));
+            if of_itself || ANY_PARAMETER.contains(&path.as_str()) {
+                continue;
+            }
+            let filled =
+                path.replace("{stream}", "kv").replace("{position}", "0.0.0").replace(['{', '}'], "");
+            let answer = ask("GET", &format!("{filled}?nobody-knows=1")).send().await.expect("answer");
+            let (status, body) = (answer.status(), answer.text().await.expect("body"));
+            // The streams of the apps are not in the engine at hand.
+            if body.contains("\"/problems/no-stream\"") {
+                continue;
+            }
+            assert!(status == 400 && body.contains("nobody-knows"), "{path} answers {status}: {body}");
         }
     }
 }

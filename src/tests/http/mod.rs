@@ -11,6 +11,7 @@ mod pages;
 mod writes;
 
 use crate::{
+    apps,
     config::Config,
     http::{self, Context, counted, ops::Tools, serve, serve::Accept},
 };
@@ -26,6 +27,7 @@ use std::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 /// Both listeners, serving.
 struct Door {
@@ -76,7 +78,7 @@ async fn door_with(change: impl FnOnce(&mut Config), extra: Router) -> Door {
     let addresses = (public.local_addr().expect("address"), admin.local_addr().expect("address"));
     let options = counted::Options::from(&context.config.live);
     let accept = Accept::public(&context.config.server);
-    let router = http::public(&context, extra);
+    let router = http::public(&context, outside(&context, extra));
     let wrap = move |socket| counted::Connection::new(socket, options);
     let serving = tokio::spawn(serve::run(public, router, accept, wrap, stop.clone()));
     let accept = Accept::admin(&context.config.server);
@@ -84,6 +86,11 @@ async fn door_with(change: impl FnOnce(&mut Config), extra: Router) -> Door {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     let client = client.no_proxy().build().expect("client");
     Door { fake, public: addresses.0, admin: addresses.1, level, stop, serving, client }
+}
+
+/// What is served beside the engine's own paths: `extra`, and the paths of the apps.
+fn outside(context: &Context, extra: Router) -> OpenApiRouter {
+    OpenApiRouter::from(extra).merge(apps::doors(&context.config).with_state(context.clone()))
 }
 
 async fn bind() -> TcpListener {
