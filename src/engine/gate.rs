@@ -4,6 +4,7 @@
 //! (semantics 3); nothing above ever sees `Unavailable` from a write. Reads that must not wait ask `is_open` first.
 //! Not here: what an error code means (the adapter classifies once).
 
+use super::progress::lock;
 use crate::{clock, metrics, ports::StoreError};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use serde::Serialize;
@@ -24,7 +25,9 @@ pub struct Gate {
     open_since_ms: AtomicI64,
     attempt: AtomicU32,
     next_ms: AtomicI64,
-    waits: Mutex<backon::ExponentialBackoff>,
+    /// Held by the one who waits to probe; the others queue for it.
+    turn: Mutex<()>,
+    waits: std::sync::Mutex<backon::ExponentialBackoff>,
     closed: Notify,
 }
 
@@ -44,7 +47,8 @@ impl Default for Gate {
             open_since_ms: AtomicI64::new(0),
             attempt: AtomicU32::new(0),
             next_ms: AtomicI64::new(0),
-            waits: Mutex::new(waits()),
+            turn: Mutex::new(()),
+            waits: std::sync::Mutex::new(waits()),
             closed: Notify::new(),
         }
     }
@@ -102,7 +106,7 @@ impl Gate {
             match call().await {
                 Err(StoreError::Unavailable(why)) => self.failed(&why),
                 answer => {
-                    self.answered().await;
+                    self.answered();
                     return answer;
                 }
             }
@@ -139,8 +143,8 @@ impl Gate {
     }
 
     async fn next_turn(&self) {
-        let mut waits = self.waits.lock().await;
-        let wait = waits.next().unwrap_or(WAIT_MAX);
+        let _turn = self.turn.lock().await;
+        let wait = lock(&self.waits).next().unwrap_or(WAIT_MAX);
         self.next_ms.store(clock::now_ms() + wait.as_millis() as i64, Ordering::Relaxed);
         tokio::time::sleep(wait).await;
     }
@@ -155,11 +159,12 @@ impl Gate {
         }
     }
 
-    async fn answered(&self) {
+    /// Waits for nobody: who sleeps before its turn is woken, or the store would be back and each of them still sleep.
+    fn answered(&self) {
         if self.open_since_ms.swap(0, Ordering::AcqRel) == 0 {
             return;
         }
-        *self.waits.lock().await = waits();
+        *lock(&self.waits) = waits();
         self.attempt.store(0, Ordering::Relaxed);
         metrics::STORE_OPEN.set(&[], 0.0);
         tracing::info!("store is back");
@@ -194,6 +199,8 @@ mod tests {
             caller.await.expect("joined").expect("stored");
         }
         assert!(!gate.is_open());
+        // One probe finds it back, and nobody sleeps on.
+        assert!(started.elapsed() < Duration::from_secs(20) + 2 * WAIT_MAX, "{:?}", started.elapsed());
         // 50 first tries, 50 last ones, and in between only one at a time with growing waits.
         assert!(calls.load(Ordering::Relaxed) < 140, "{calls:?}");
     }

@@ -102,10 +102,11 @@ impl Shown {
                     let items = snapshot["items"].as_array().cloned().unwrap_or_default();
                     items.iter().chain([&snapshot["entity"]]).for_each(|entity| self.show(entity, false));
                     self.in_pages |= snapshot["items"].is_array();
+                    // Resumed: what it holds is right, and what it missed follows as changes.
+                    let goes_on = snapshot["resumed"] == true || snapshot["follows"] == true;
+                    let is_absent = snapshot["entity"].is_null() && !goes_on;
                     let key = snapshot["room"].as_str().and_then(|room| room.strip_prefix("kv/"));
-                    if let Some(held) =
-                        key.filter(|_| snapshot["entity"].is_null()).and_then(|key| self.keys.get_mut(key))
-                    {
+                    if let Some(held) = key.filter(|_| is_absent).and_then(|key| self.keys.get_mut(key)) {
                         held.1 = Value::Null;
                     }
                 }
