@@ -225,6 +225,13 @@ pub enum Kind {
     App,
 }
 
+impl Kind {
+    /// Whether PUT and DELETE of a key write the stream: a key that is made of partials has no record of its own.
+    pub fn is_writable(self, partials: bool) -> bool {
+        self == Kind::Latest && !partials
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct StreamInfo {
     pub name: StreamName,
@@ -254,6 +261,8 @@ pub struct RoomsUnder {
 pub struct StreamStatus {
     pub stream: StreamName,
     pub kind: Kind,
+    /// By PUT and DELETE of a key.
+    pub writable: bool,
     pub app: Option<String>,
     pub declared: bool,
     pub topics: Vec<String>,

@@ -35,6 +35,7 @@ pub fn stream(stream: &Stream) -> StreamStatus {
     StreamStatus {
         stream: stream.name().clone(),
         kind: stream.spec.kind,
+        writable: stream.spec.kind.is_writable(stream.spec.by_partition),
         app: stream.spec.app.clone(),
         declared: stream.spec.app.is_none(),
         topics: vec![stream.spec.topic.name.clone()],

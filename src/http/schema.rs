@@ -199,6 +199,8 @@ pub struct StreamNow {
     pub stream: String,
     /// latest, log, aggregate, recent or app.
     pub kind: String,
+    /// By PUT and DELETE of a key; where not, these answer 405 and say how.
+    pub writable: bool,
     #[schema(required)]
     pub app: Option<String>,
     /// By configuration.

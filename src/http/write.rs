@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::{Poison, Reason},
     document::{Json, push_json_string},
-    engine::api::{Kind as StreamKind, Outcome, Read, StreamInfo},
+    engine::api::{Outcome, Read, StreamInfo},
     json,
     record::{NewRecord, Position},
 };
@@ -164,7 +164,7 @@ pub fn check_value(context: &Context, field: &'static str, value: &[u8]) -> Resu
 
 /// Refuses a stream that PUT and DELETE do not write, and says what does.
 pub fn check_writable(info: &StreamInfo) -> Result<(), Problem> {
-    if info.kind == StreamKind::Latest && !info.partials {
+    if info.kind.is_writable(info.partials) {
         return Ok(());
     }
     let hint = info.write_hint.clone();

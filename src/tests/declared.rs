@@ -149,6 +149,13 @@ async fn the_latest_by_another_key_than_the_records_is_the_newest_of_all_partiti
     };
     assert_eq!(shown.value.expect("value").text(), r#"{"sensor":"a","at":9000}"#);
     assert_eq!(shown.updated_ms, 9_000);
+    let streams = live.engine.streams();
+    let writable = |name: &str| streams.iter().find(|s| &*s.stream == name).map(|s| s.writable);
+    assert_eq!(
+        (writable("s"), writable("kv")),
+        (Some(false), Some(true)),
+        "what is of kind latest here and there"
+    );
     live.stop(Duration::from_secs(10)).await;
 }
 

@@ -204,6 +204,36 @@ async fn the_feed_of_actions_has_the_last_hundred_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_of_agents_by_hand_come_to_the_agents_own_streams() {
+    let example = Example::start("agents-by-hand.toml").await;
+    let put = async |stream: &str, value: Value| {
+        let status = example.engine().streams().into_iter().find(|status| &*status.stream == stream);
+        assert!(status.is_some_and(|status| status.writable), "{stream} is written by PUT");
+        let record = NewRecord {
+            key: Some(b"coder".to_vec()),
+            value: Some(value.to_string().into_bytes()),
+            ..NewRecord::default()
+        };
+        example.engine().append(stream, record).await.expect("appended");
+    };
+    put("decisions-by-hand", json!({"selected_agent": "coder", "routing_time_ms": 12})).await;
+    put("actions-by-hand", json!({"agent_name": "coder", "action_type": "tool_call"})).await;
+    for (room, field, wanted) in [("summary", "agent", "coder"), ("actions", "actionType", "tool_call")] {
+        let start = std::time::Instant::now();
+        loop {
+            let read = example.engine().read_room("agents", room).await.expect("read");
+            let value = read.and_then(|read| read.shown.value);
+            let value = value.map_or(Value::Null, |json| serde_json::from_str(json.text()).expect("json"));
+            if value[0][field] == wanted {
+                break;
+            }
+            assert!(start.elapsed() < SOON, "{room} is {value}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stocks_have_their_newest_price_and_figures_over_all() {
     let example = Example::start("stocks.toml").await;
     for (day, price) in [(1, 10.0), (3, 30.0), (2, 20.0), (4, 12.5)] {

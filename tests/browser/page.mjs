@@ -4,6 +4,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { browser, Checks, proxy, shift, sleep, until, worst } from './harness.mjs'
+import { agentsMove } from './agents.mjs'
 import { start } from './server.mjs'
 
 const { BASE_URL, ADMIN_URL, STATECAST_BIN, SCREENSHOT_DIR: SHOTS } = process.env
@@ -11,7 +12,9 @@ if (!BASE_URL && !STATECAST_BIN) {
   console.error('BASE_URL (a running server, as http://127.0.0.1:8080) or STATECAST_BIN (a binary to start) is missing')
   process.exit(64)
 }
-const server = BASE_URL ? null : await start(STATECAST_BIN)
+// With it, events of agents are written by PUT, whatever the log.
+const CONFIG = new URL('../../config/examples/agents-by-hand.toml', import.meta.url).pathname
+const server = BASE_URL ? null : await start(STATECAST_BIN, CONFIG)
 const BASE = (server?.base ?? BASE_URL).replace(/\/+$/, '')
 const ADMIN = (server?.admin ?? ADMIN_URL ?? '').replace(/\/+$/, '')
 if (SHOTS) mkdirSync(SHOTS, { recursive: true })
@@ -27,8 +30,8 @@ const shot = async (page, name) => { if (SHOTS) await page.screenshot({ path: jo
 const text = (page, selector) => page.locator(selector).first().innerText()
 const pill = (page) => page.getAttribute('#pill', 'data-state')
 
-async function put(key, value, headers = {}) {
-  const a = await fetch(`${BASE}/api/streams/kv/${encodeURIComponent(key)}${Object.keys(headers).length ? '?wait=stored' : ''}`, { method: 'PUT', body: JSON.stringify(value), headers: { 'content-type': 'application/json', ...headers } })
+async function put(key, value, headers = {}, stream = 'kv') {
+  const a = await fetch(`${BASE}/api/streams/${stream}/${encodeURIComponent(key)}${Object.keys(headers).length ? '?wait=stored' : ''}`, { method: 'PUT', body: JSON.stringify(value), headers: { 'content-type': 'application/json', ...headers } })
   if (!a.ok) throw new Error(`PUT ${key} answered ${a.status}: ${(await a.text()).slice(0, 200)}`)
   return a.json()
 }
@@ -192,10 +195,29 @@ await checks.group('every key of a stream', async () => {
   await sleep(4_000)
   const s = await shift(still)
   checks.ok('the table does not jump', s.sum < SHIFT_MAX, `${s.sum.toFixed(4)} ${worst(s)}`)
+  checks.ok('what PUT writes can be set here', await still.isVisible('.keys-bar .new') && await still.isEnabled('.keys-bar .new'))
   await b.leave(still)
 })
 
-const { apps } = await (await fetch(`${BASE}/api/streams`)).json()
+const { apps, streams } = await (await fetch(`${BASE}/api/streams`)).json()
+const fixed = streams.find((s) => !s.writable)
+if (fixed) {
+  await checks.group('a stream that PUT does not write', async () => {
+    const page = await b.page(`${line.url}/streams/${fixed.stream}`)
+    checks.ok('offers no editor', await until(async () => !(await page.isVisible('.keys-bar .new'))))
+    await page.keyboard.press('n')
+    await sleep(300)
+    checks.ok('nor by the keyboard', (await page.locator('dialog[open]').count()) === 0)
+    await page.goto(`${line.url}/streams/${fixed.stream}/nobody`)
+    checks.ok('nor for one of its keys', await until(async () => (await text(page, '.well')).includes('is not there') && !(await page.isVisible('.key .acts')) && (await page.locator('.well button').count()) === 0))
+    await b.leave(page)
+  })
+}
+
+if (streams.some((s) => s.stream === 'decisions-by-hand')) {
+  await checks.group('the agents', () => agentsMove({ b, checks, url: line.url, put, shot, text, run, SHIFT_MAX }))
+}
+
 const looks = [['streams', '/'], ['viewer', `/viewer/${KEY}`], ['stream', '/streams/kv'], ...(apps.includes('agents') ? [['agents', '/agents']] : [])]
 for (const [name, path] of looks) {
   await checks.group(`${name}, dark and on a phone`, async () => {

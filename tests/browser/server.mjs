@@ -4,12 +4,12 @@
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 
 const READY_MS = 60_000
 const STOP_MS = 15_000
 
-export async function start(binary) {
+export async function start(binary, config) {
   const folder = mkdtempSync(join(tmpdir(), 'statecast-page-'))
   const kafka = process.env.STATECAST_TEST_KAFKA
   const mongodb = process.env.STATECAST_TEST_MONGODB
@@ -19,7 +19,7 @@ export async function start(binary) {
     ...(mongodb && { STATECAST_STORE__KIND: 'mongodb', STATECAST_MONGODB__URI: mongodb, STATECAST_MONGODB__DATABASE: `page_${process.pid}` })
   }
   for (const name of Object.keys(env)) if (name.startsWith('STATECAST_TEST_') || name === 'STATECAST_BIN' || name === 'STATECAST_CACHE') delete env[name]
-  const child = spawn(binary, ['serve'], { env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(resolve(binary), ['serve', '--config', config], { env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   const ended = new Promise((done) => child.on('exit', (code) => done(code)))
   const stop = async () => {

@@ -51,7 +51,7 @@ export class Stream {
   sorted() { return [...this.entities.values()].filter((e) => !e.deleted).sort((a, b) => (a.key < b.key ? -1 : 1)) }
 
   info() {
-    return { stream: this.name, kind: this.kind, app: this.declared ? null : this.app, declared: this.declared, topics: this.topics, keys: [...this.entities.values()].filter((e) => !e.deleted).length, positions: this.ends.map((e, p) => `0.${p}.${e - 1}`), lag: this.lag, state: this.held ? 'held' : 'running', held: this.held }
+    return { stream: this.name, kind: this.kind, writable: this.kind === 'latest', app: this.declared ? null : this.app, declared: this.declared, topics: this.topics, keys: [...this.entities.values()].filter((e) => !e.deleted).length, positions: this.ends.map((e, p) => `0.${p}.${e - 1}`), lag: this.lag, state: this.held ? 'held' : 'running', held: this.held }
   }
 }
 

@@ -90,6 +90,8 @@ export type StreamState = 'running' | 'held' | 'starting' | 'stopped'
 export interface StreamInfo {
   stream: string
   kind: Kind
+  /** By PUT and DELETE of a key; where not, these answer 405. */
+  writable: boolean
   app?: string | null
   declared: boolean
   topics: string[]

@@ -1,8 +1,8 @@
 // What the pages keep: history with its gaps, an order that no change moves, figures in either spelling.
 import { describe, expect, it } from 'vitest'
-import { readActions, readAgents, readPerformance } from '../src/pages/agents-model'
+import { AgentsModel, PARTS, readActions, readAgents, readPerformance } from '../src/pages/agents-model'
 import { StreamModel } from '../src/pages/stream-model'
-import { shown, StreamsModel } from '../src/pages/streams-model'
+import { moves, shown, StreamsModel } from '../src/pages/streams-model'
 import { ViewerModel } from '../src/pages/viewer-model'
 import type { Change, Entity, Json } from '../src/wire'
 
@@ -132,7 +132,7 @@ describe('the streams', () => {
   const summary = (o: object) => ({ type: 'change', change: { value: { at: '2026-11-21T10:00:00Z', streams: [row(o)] } } }) as never
   it('join the catalogue with the summary', () => {
     const m = new StreamsModel()
-    m.know({ streams: [{ stream: 'kv', kind: 'latest', declared: true, topics: ['kv'], keys: 9, positions: [], lag: [], state: 'running' }], apps: [] })
+    m.know({ streams: [{ stream: 'kv', kind: 'latest', writable: true, declared: true, topics: ['kv'], keys: 9, positions: [], lag: [], state: 'running' }], apps: [] })
     m.hear(summary({ keys: 10 }))
     m.drain()
     expect(m.rows).toMatchObject([{ stream: 'kv', declared: true, topics: ['kv'], keys: 10, rate: 3, rates: [3] }])
@@ -144,6 +144,15 @@ describe('the streams', () => {
     m.hear(summary({ records_per_s: 0 }))
     expect(shown(m.rows[0]!)).toBe('quiet')
   })
+  it('move only where a record came', () => {
+    const m = new StreamsModel()
+    m.hear(summary({ records_per_s: 0 }))
+    expect(moves(m.rows[0]!)).toBe(false)
+    m.hear(summary({ records_per_s: 1 }))
+    expect(moves(m.rows[0]!)).toBe(true)
+    for (let i = 0; i < 10; i++) m.hear(summary({ records_per_s: 0 }))
+    expect(moves(m.rows[0]!)).toBe(false)
+  })
   it('say held before anything else', () => {
     const m = new StreamsModel()
     m.hear(summary({ state: 'held', lag: [99_999] }))
@@ -153,6 +162,19 @@ describe('the streams', () => {
 })
 
 describe('the agents', () => {
+  it('are nothing only once every part said so', () => {
+    const m = new AgentsModel()
+    const empty = { summary: [], actions: [], transformations: [], performance: { requests: 0 } }
+    for (const part of PARTS) {
+      expect(m.nothing).toBe(false)
+      m.put(part, empty[part])
+      m.drain(0)
+    }
+    expect(m.nothing).toBe(true)
+    m.put('actions', [{ id: 'a', agentName: 'coder', actionType: 'error' }])
+    m.drain(0)
+    expect(m.nothing).toBe(false)
+  })
   it('are read in either spelling, bare or wrapped', () => {
     const one = { agent: 'coder', requests: 4, routing_ms: 5, confidence: 0.9, last: 'x', hours: [1, 3] }
     expect(readAgents([{ agent: 'coder', totalRequests: 4, avgRoutingTime: 5, avgConfidence: 0.9, lastSeen: 'x', requestsPerHour: [1, 3] }])).toEqual([one])
@@ -160,7 +182,7 @@ describe('the agents', () => {
     expect(readActions([{ id: '1', agent_name: 'a', action_type: 'error', action_name: 'n', duration_ms: 3, timestamp: 't' }])[0]).toMatchObject({ agent: 'a', type: 'error', ms: 3, at: 't' })
   })
   it('leave out what is not told', () => {
-    expect(readPerformance({})).toEqual({ p50: null, p90: null, p99: null, cache: null, candidates: null, per_min: null, strategies: [] })
+    expect(readPerformance({})).toEqual({ requests: 0, p50: null, p90: null, p99: null, cache: null, candidates: null, per_min: null, strategies: [] })
     expect(readPerformance({ latency_ms: { p50: 4, p99: 9 }, strategies: { exact: 1, semantic: 3 } })).toMatchObject({ p50: 4, p99: 9, strategies: [['semantic', 3], ['exact', 1]] })
   })
 })

@@ -206,6 +206,7 @@ impl Engine for Fake {
         let status = |(name, kind, app): (&str, Kind, Option<&str>)| StreamStatus {
             stream: name.into(),
             kind,
+            writable: kind.is_writable(false),
             app: app.map(str::to_owned),
             declared: false,
             topics: vec![name.into()],

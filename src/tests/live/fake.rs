@@ -175,6 +175,7 @@ impl Engine for FakeEngine {
         let status = |(name, stream): (&String, &FakeStream)| StreamStatus {
             stream: name.as_str().into(),
             kind: Kind::Latest,
+            writable: true,
             app: None,
             declared: false,
             topics: vec![name.clone()],

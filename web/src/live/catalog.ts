@@ -19,6 +19,12 @@ export async function refreshCatalog(): Promise<void> {
   }
 }
 
+/** Whether a key of this stream can be set here; null while the server has not said. */
+export function writable(stream: string): boolean | null {
+  const info = catalog.value?.streams.find((s) => s.stream === stream)
+  return catalog.value === null ? null : (info?.writable ?? false)
+}
+
 export function startCatalog(): void {
   void refreshCatalog()
   setInterval(() => { if (!document.hidden) void refreshCatalog() }, AGAIN_MS)

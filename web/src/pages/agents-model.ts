@@ -8,7 +8,7 @@ import type { Json } from '../wire'
 export interface Agent { agent: string; requests: number; routing_ms: number | null; confidence: number | null; last: string; hours: number[] }
 export interface Action { id: string; agent: string; type: string; name: string; ms: number | null; at: string }
 export interface Pair { from: string; to: string; count: number }
-export interface Performance { p50: number | null; p90: number | null; p99: number | null; cache: number | null; candidates: number | null; per_min: number | null; strategies: [string, number][] }
+export interface Performance { requests: number; p50: number | null; p90: number | null; p99: number | null; cache: number | null; candidates: number | null; per_min: number | null; strategies: [string, number][] }
 
 export const PARTS = ['summary', 'actions', 'transformations', 'performance'] as const
 export type Part = (typeof PARTS)[number]
@@ -57,7 +57,7 @@ export function readPerformance(v: unknown): Performance {
     ? shares.map(fields).map((s): [string, number] => [text(one(s, 'strategy', 'name')), number(one(s, 'count', 'share')) ?? 0])
     : Object.entries(fields(shares)).map(([n, c]): [string, number] => [n, number(c) ?? 0])
   return {
-    p50: q('p50'), p90: q('p90') ?? q('p95'), p99: q('p99'), cache: number(one(f, 'cacheHitRate', 'cache_hit_rate')), candidates: number(one(f, 'avgCandidates', 'avg_candidates', 'avgCandidatesEvaluated')),
+    requests: number(one(f, 'requests')) ?? 0, p50: q('p50'), p90: q('p90') ?? q('p95'), p99: q('p99'), cache: number(one(f, 'cacheHitRate', 'cache_hit_rate')), candidates: number(one(f, 'avgCandidates', 'avg_candidates', 'avgCandidatesEvaluated')),
     per_min: number(one(f, 'requestsPerMin', 'requests_per_min', 'ratePerMinute', 'rate_per_minute')), strategies: strategies.filter(([n, c]) => n && c > 0).sort((a, b) => b[1] - a[1])
   }
 }
@@ -84,6 +84,12 @@ export class AgentsModel {
   fail(part: Part): void {
     this.failed.add(part)
     this.fresh = true
+  }
+
+  /** Every part was told, and there is nothing in any of them. */
+  get nothing(): boolean {
+    const told = PARTS.every((p) => this.loaded.has(p))
+    return told && this.agents.length + this.actions.length + this.pairs.length + (this.performance?.requests ?? 0) === 0
   }
 
   get ready(): boolean {

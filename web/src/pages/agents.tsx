@@ -5,6 +5,7 @@ import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { call } from '../api'
 import { int, ms, plural, rate, time } from '../fmt'
+import { catalog } from '../live/catalog'
 import { serverNow } from '../live/clock'
 import { link } from '../live/link'
 import { said } from '../live/status'
@@ -52,12 +53,13 @@ export function Agents(): JSX.Element {
   return (
     <main id="main" tabIndex={-1}>
       <h1>Agents<AsOf /></h1>
-      <p class="lead"><strong>{plural(agents.length, 'agent')}, {int(active)} {present ? '' : 'then '}active in the last minute.</strong> Every figure is over the last 24 hours, sliding, and answered from memory.</p>
+      {model.nothing ? <p class="lead"><strong>No agent {present ? 'has done' : 'had done'} anything in the last 24 hours.</strong> {present ? 'This page shows the first event when it comes.' : 'Newer events wait until the line is back.'}</p>
+        : <p class="lead"><strong>{plural(agents.length, 'agent')}, {int(active)} {present ? '' : 'then '}active in the last minute.</strong> Every figure is over the last 24 hours, sliding, and answered from memory.</p>}
       <Figures agents={agents} actions={actions} p={p} events={model.events} rev={rev} />
       <div class="agents">
         <section aria-labelledby="h-ag">
           <div class="head"><h2 id="h-ag">Agents</h2><span class="note">ordered by requests when you opened the page</span></div>
-          <Table agents={agents} rev={rev} />
+          <div class="ag-all">{agents.length > 0 ? <Table agents={agents} rev={rev} /> : <Nothing />}</div>
           <div class="head times"><h2>Routing time</h2><span class="note">ms, since you opened this page</span></div>
           <Times model={model} />
         </section>
@@ -109,9 +111,21 @@ function Table({ agents }: { agents: Agent[]; rev: number }): JSX.Element {
             <td class="r dim"><Age at={a.last} /></td>
           </tr>
         ))}
-        {agents.length === 0 && Array.from({ length: 5 }, (_, i) => <tr key={i}><td><i class="ghost w60" /></td><td /><td /><td /><td /><td /></tr>)}
       </tbody>
     </table>
+  )
+}
+
+/** What fills the table: an event of the topic, from any producer. */
+function Nothing(): JSX.Element {
+  const topic = catalog.value?.streams.find((s) => s.stream === 'agents-routing')?.topics[0] ?? 'agent-routing-decisions'
+  return (
+    <div class="blank">
+      <h3>No agent yet</h3>
+      <p>An agent comes with the first decision of the router that names it, a record of the topic <code>{topic}</code> from any Kafka producer:</p>
+      <pre>{`echo '{"selected_agent":"coder","routing_time_ms":12,"confidence_score":0.9}' |\n  kafka-console-producer.sh --bootstrap-server HOST:9092 \\\n  --topic ${topic}`}</pre>
+      <p>Without Kafka a declared stream of that topic takes it by PUT: config/examples/agents-by-hand.toml.</p>
+    </div>
   )
 }
 

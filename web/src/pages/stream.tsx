@@ -5,7 +5,7 @@ import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { int, plural, rate, time } from '../fmt'
 import { useKeys } from '../keys'
-import { catalog, refreshCatalog } from '../live/catalog'
+import { catalog, refreshCatalog, writable } from '../live/catalog'
 import { link } from '../live/link'
 import { said } from '../live/status'
 import { usePaint } from '../paint'
@@ -53,7 +53,8 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
   }, [stream])
   const tick = usePaint(() => true, 1_000)
   const rev = usePaint(model.drain, 100, [model]) + tick
-  useKeys({ n: () => { if (writable) setAdding(true) }, Escape: () => go('/') })
+  const open = writable(stream)
+  useKeys({ n: () => { if (open) setAdding(true) }, Escape: () => go('/') })
 
   const room = fed === 'room' ? link.room(stream) : null
   const paging = room?.phase === 'paging' || room?.phase === 'joining'
@@ -62,7 +63,6 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
   const keys = narrowed ? null : fed === 'room' && room?.phase === 'live' ? model.order.length : (s?.keys ?? info?.keys ?? null)
   const lag = (s?.lag ?? info?.lag ?? []).reduce((a, b) => a + b, 0)
   const positions = room?.held ?? info?.positions?.join(',') ?? ''
-  const writable = !info || info.kind === 'latest'
   const total = narrowed ? (model.next === null && model.loaded ? model.order.length : null) : keys
   return (
     <main id="main" tabIndex={-1}>
@@ -79,7 +79,7 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
         <div class="field f-prefix"><input data-search type="search" placeholder="Key begins with" aria-label="Key begins with" spellcheck={false} autocomplete="off" value={prefix.now} onInput={(e) => setPrefix(e.currentTarget.value)} /><kbd>/</kbd></div>
         <div class="field f-filter"><input type="search" placeholder="Filter, e.g. mode = heating" aria-label="Filter by value" aria-invalid={asked === null} spellcheck={false} autocomplete="off" value={filter.now} onInput={(e) => setFilter(e.currentTarget.value)} /></div>
         <div class="field f-sort"><select aria-label="Order" value={sort} onChange={(e) => setSort(e.currentTarget.value as Sort)}><option value="key">By key</option><option value="updated">By newest change</option><option value="version">By version</option></select></div>
-        <button class="btn new" type="button" disabled={!writable} onClick={() => setAdding(true)}>Set a key <kbd>n</kbd></button>
+        <button class="btn new" type="button" disabled={!open} style={kept(open)} onClick={() => setAdding(true)}>Set a key <kbd>n</kbd></button>
       </div>
       <KeyTable key={`${stream} ${fed} ${prefix.late} ${filter.late} ${sort}`} model={model} total={total} rev={rev}
         progress={paging && keys ? Math.min(1, model.order.length / keys) : null} wrong={asked === null ? 'A filter is a name, a sign and a value: mode = heating, version > 10, name ^= Ada.' : ''} />
@@ -87,6 +87,9 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
     </main>
   )
 }
+
+/** What a stream does not offer keeps its place, so that nothing moves once the server has said so. */
+export const kept = (offered: boolean | null): { visibility: 'visible' | 'hidden' } => ({ visibility: offered === false ? 'hidden' : 'visible' })
 
 /** What is typed at once, and what it is once the typing rests. */
 function useLate(first: string): [{ now: string; late: string }, (v: string) => void] {

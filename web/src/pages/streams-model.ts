@@ -96,6 +96,9 @@ export class StreamsModel {
 
 export const lagOf = (r: Row): number => r.lag.reduce((a, b) => a + b, 0)
 
+/** Whether a record came within the last seconds, as far as this page has heard. */
+export const moves = (r: Row): boolean => r.rates.slice(-QUIET_SECONDS).some((x) => x > 0)
+
 export function shown(r: Row): Shown {
   if (r.state === 'held' || r.state === 'stopped' || r.state === 'starting') return r.state
   if (lagOf(r) > BEHIND) return 'behind'

@@ -14,14 +14,14 @@ import { AsOf } from '../parts/chrome'
 import { Glyph } from '../parts/glyph'
 import { Comb, Spark } from '../parts/spark'
 import { keyPath, streamPath } from '../router'
-import { lagOf, shown, StreamsModel, type Row, type Shown } from './streams-model'
+import { lagOf, moves, shown, StreamsModel, type Row, type Shown } from './streams-model'
 import { WriteBox } from './write-box'
 
 const WORDS: Record<Shown, [string, string]> = {
   current: ['live', 'Current'], quiet: ['quiet', 'Quiet'], held: ['held', 'Held'], behind: ['behind', 'Catching up'], stopped: ['offline', 'Stopped'], starting: ['loading', 'Starting']
 }
 const KINDS: Record<string, string> = { latest: 'latest', log: 'log', aggregate: 'aggregate', recent: 'recent', app: 'app' }
-type Show = 'all' | 'current' | 'quiet' | 'held'
+type Show = 'all' | 'moving' | 'quiet' | 'held'
 
 export function Streams(): JSX.Element {
   const model = useMemo(() => new StreamsModel(), [])
@@ -45,8 +45,8 @@ export function Streams(): JSX.Element {
       <div class="bar-row">
         <div class="field"><input data-search type="search" placeholder="Filter streams" aria-label="Filter streams" autocomplete="off" spellcheck={false} value={query} onInput={(e) => setQuery(e.currentTarget.value)} /><kbd>/</kbd></div>
         <div class="tabs" role="group" aria-label="Show">
-          {(['all', 'current', 'quiet', 'held'] as const).map((s) => (
-            <button key={s} type="button" aria-pressed={show === s} onClick={() => setShow(s)}>{{ all: 'All', current: 'Moving', quiet: 'Quiet', held: 'Held' }[s]}<span class="n">{rows.length ? by(s) : ''}</span></button>
+          {(['all', 'moving', 'quiet', 'held'] as const).map((s) => (
+            <button key={s} type="button" aria-pressed={show === s} onClick={() => setShow(s)}>{{ all: 'All', moving: 'Moving', quiet: 'Quiet', held: 'Held' }[s]}<span class="n">{rows.length ? by(s) : ''}</span></button>
           ))}
         </div>
         <span class="note">{model.at ? `As of ${time(model.at)} UTC` : ''}</span>
@@ -73,7 +73,8 @@ export function Streams(): JSX.Element {
 
 const keep = (r: Row, s: Show): boolean => {
   const state = shown(r)
-  return s === 'all' || (s === 'held' ? state === 'held' || state === 'stopped' : s === 'quiet' ? state === 'quiet' : state === 'current' || state === 'behind' || state === 'starting')
+  const held = state === 'held' || state === 'stopped'
+  return s === 'all' || (s === 'held' ? held : !held && (s === 'moving') === (moves(r) || state === 'behind'))
 }
 
 /** Where the summary room is refused, the list is asked each second and the pill says Polled. */

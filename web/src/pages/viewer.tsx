@@ -8,6 +8,7 @@ import { at, spoken } from '../json/leaves'
 import { openLines } from '../json/lines'
 import { LINE_PX, Tree } from '../json/tree'
 import { useKeys } from '../keys'
+import { writable } from '../live/catalog'
 import { link } from '../live/link'
 import { announce, said } from '../live/status'
 import { usePaint } from '../paint'
@@ -19,6 +20,7 @@ import { copy, toast } from '../parts/toast'
 import { go, streamPath } from '../router'
 import type { Entity } from '../wire'
 import { Editor, Remover } from './editor'
+import { kept } from './stream'
 import { NumberOverTime } from './viewer-chart'
 import { ViewerModel } from './viewer-model'
 
@@ -37,8 +39,9 @@ export function Viewer({ stream, name }: { stream: string; name: string }): JSX.
   const e = model.entity
   const here = model.phase === 'here' && e !== null
   useEffect(() => { document.title = `${name} · ${stream} · Statecast` }, [room])
+  const open = writable(stream)
   useKeys({
-    e: () => setAsked('edit'),
+    e: () => { if (open) setAsked('edit') },
     Escape: () => go(streamPath(stream)),
     v: () => { if (e) announce(`${name}, version ${int(e.version)}: ${speak(e, model.pin)}`) }
   })
@@ -49,16 +52,16 @@ export function Viewer({ stream, name }: { stream: string; name: string }): JSX.
         <div class="key">
           <h1>{name}</h1>
           <button class="icon" type="button" aria-label="Copy key" title="Copy key" onClick={() => void copy(name, name)}><CopyIcon /></button>
-          <div class="acts">
-            <button class="btn" type="button" onClick={() => setAsked('edit')}>{here ? 'Edit value' : 'Set a value'} <kbd>e</kbd></button>
-            <button class="btn risk" type="button" disabled={!here} onClick={() => setAsked('remove')}>Remove</button>
+          <div class="acts" style={kept(open)}>
+            <button class="btn" type="button" disabled={!open} onClick={() => setAsked('edit')}>{here ? 'Edit value' : 'Set a value'} <kbd>e</kbd></button>
+            <button class="btn risk" type="button" disabled={!here || !open} onClick={() => setAsked('remove')}>Remove</button>
           </div>
         </div>
         <Verdict model={model} rev={rev} />
         <Stamp model={model} rev={rev} />
         <section class="section value" aria-labelledby="h-val">
           <h2 class="sr" id="h-val">Value</h2>
-          <Well model={model} rev={rev} onPin={(p) => { model.pinTo(p); choose(chosen + 1) }} as={as} setAs={setAs} room={room} onSet={() => setAsked('edit')} />
+          <Well model={model} rev={rev} onPin={(p) => { model.pinTo(p); choose(chosen + 1) }} as={as} setAs={setAs} room={room} onSet={open ? () => setAsked('edit') : null} />
         </section>
         <NumberOverTime model={model} rev={rev} />
       </div>
@@ -105,7 +108,7 @@ function Stamp({ model }: { model: ViewerModel; rev: number }): JSX.Element {
   )
 }
 
-function Well({ model, as, setAs, room, onSet, onPin }: { model: ViewerModel; onPin: (path: string) => void; as: 'tree' | 'raw'; setAs: (a: 'tree' | 'raw') => void; rev: number; room: string; onSet: () => void }): JSX.Element {
+function Well({ model, as, setAs, room, onSet, onPin }: { model: ViewerModel; onPin: (path: string) => void; as: 'tree' | 'raw'; setAs: (a: 'tree' | 'raw') => void; rev: number; room: string; onSet: (() => void) | null }): JSX.Element {
   const kept = useRef<{ model: ViewerModel; lines: number } | null>(null)
   const [, again] = useState(0)
   const e = model.entity
@@ -119,7 +122,7 @@ function Well({ model, as, setAs, room, onSet, onPin }: { model: ViewerModel; on
       <div class={`well none ${model.phase === 'removed' ? 'removed' : ''}`} style={{ height }}>
         {model.phase === 'waiting' && <p aria-busy="true"><i class="ghost w60" /><br /><i class="ghost w40" /><br /><i class="ghost w80" /></p>}
         {model.phase === 'refused' && <div role="alert"><h3>{model.problem?.title}</h3><p>{model.problem?.detail}</p></div>}
-        {model.phase === 'absent' && <div><h3>{room} is not there</h3><p>Never written, or removed. This page stays subscribed and shows the key when it comes.</p><div class="acts"><button class="btn" type="button" onClick={onSet}>Set a value</button></div></div>}
+        {model.phase === 'absent' && <div><h3>{room} is not there</h3><p>Never written, or removed. This page stays subscribed and shows the key when it comes.</p>{onSet && <div class="acts"><button class="btn" type="button" onClick={onSet}>Set a value</button></div>}</div>}
         {model.phase === 'removed' && <div><h3>Removed</h3><p>The key was removed{e ? <> <Age at={e.updated} /> ago</> : ''}. This page stays subscribed and shows the key when it comes again.</p></div>}
       </div>
     )
