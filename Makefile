@@ -58,7 +58,7 @@ run: export STATECAST_REDIS__URL := $(value REDIS)
 endif
 
 run: build
-	@exec $(BIN) serve
+	@exec $(BIN) serve $(ARGS)
 
 build: $(WEB)
 	cargo build $(CARGO_FLAGS) --bin statecast

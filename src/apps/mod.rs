@@ -141,13 +141,19 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
     Some(spec)
 }
 
-/// The paths of the apps whose streams are enabled, each app's once.
+/// The paths of the apps whose streams are enabled, each app's once, and of declared logs.
 pub fn doors(config: &Config) -> OpenApiRouter<Context> {
     let enabled = crate::config::streams::enabled(config);
     let mut seen = BTreeSet::new();
     let is_enabled = |built_in: &&BuiltIn| enabled.iter().any(|wanted| wanted.name == built_in.stream);
     let first = BUILT_IN.iter().filter(is_enabled).filter(|built_in| seen.insert(built_in.app));
-    let doors: Vec<_> = first.filter_map(|built_in| built_in.door).collect();
+    let mut doors: Vec<_> = first.filter_map(|built_in| built_in.door).collect();
+    let is_log = |wanted: &Wanted| {
+        config.streams.get(&wanted.name).is_some_and(|stream| stream.projection == Projection::Log)
+    };
+    if enabled.iter().any(is_log) {
+        doors.push(declared::door::routes);
+    }
     doors.into_iter().fold(OpenApiRouter::default(), |all, door| all.merge(door()))
 }
 

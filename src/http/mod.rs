@@ -18,6 +18,7 @@ pub mod problem;
 pub mod query;
 pub mod refusal;
 pub mod request;
+pub mod rows;
 pub mod schema;
 pub mod serve;
 pub mod stream;

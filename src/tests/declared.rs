@@ -4,17 +4,28 @@ use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
     app::Reason,
     apps,
-    config::{Config, Projection, Stream, streams},
+    apps::declared::door::{LogEvent, LogPage},
+    config::{Config, Format, Projection, Stream, streams},
     engine::{
         api::{Engine, Kind, ListQuery, Outcome, State},
+        broadcaster::{Broadcaster, Parts, hub::Settings},
         news::NewsKind,
         run::{self, Running},
     },
+    http::{self, Context},
     ports::{Log, Ports, RowScan, Store},
     record::NewRecord,
 };
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Request,
+};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -245,4 +256,128 @@ async fn a_key_whose_time_is_over_is_forgotten_and_its_room_told() {
     assert!(forgotten, "{told:?}");
     assert_eq!(stored("3").await, 1, "forgotten altogether, so it begins anew");
     live.stop(Duration::from_secs(10)).await;
+}
+
+/// The public listener's routes over a running engine.
+fn door(bench: &Bench, live: &Running) -> Router {
+    let config = Arc::new(bench.config.clone());
+    let context = Context { engine: live.engine.clone(), config, stop: CancellationToken::new() };
+    http::public(&context, apps::doors(&bench.config).with_state(context.clone()))
+}
+
+async fn get(door: &Router, path: &str) -> (u16, Value) {
+    let request = Request::get(path).body(Body::empty()).expect("request");
+    let answer = door.clone().oneshot(request).await.expect("answer");
+    let status = answer.status().as_u16();
+    let body = to_bytes(answer.into_body(), 1 << 20).await.expect("body");
+    (status, serde_json::from_slice(&body).expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_a_log_are_listed_page_by_page_and_read_by_their_id() {
+    let bench = Bench::new(|s| {
+        s.projection = Projection::Log;
+        s.format = Format::CloudEvents;
+    })
+    .await;
+    let live = bench.start().await;
+    let event = |i: u32| json!({"specversion": "1.0", "id": i.to_string(), "source": "/shop", "type": "t", "data": i});
+    for i in 0..9_u32 {
+        for _ in 0..2 {
+            let record = NewRecord {
+                key: Some(format!("u{}", i % 3).into_bytes()),
+                value: Some(event(i).to_string().into_bytes()),
+                time_ms: Some(i64::from(i) * 1_000),
+                ..NewRecord::default()
+            };
+            live.engine.append("s", record).await.expect("appended");
+        }
+    }
+    for user in 0..3 {
+        becomes(&*live.engine, &format!("u{user}"), |found| found.is_some_and(|f| f["count"] == 3)).await;
+    }
+    let door = door(&bench, &live);
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let (status, body) = get(&door, &format!("/api/logs/s?limit=4{after}")).await;
+        assert_eq!(status, 200, "{body}");
+        let page: LogPage = serde_json::from_value(body).expect("as it is described");
+        ids.extend(page.items.into_iter().map(|event| event.id));
+        match page.next {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(ids, (0..9).rev().map(|i| format!("/shop#{i}")).collect::<Vec<_>>());
+    let (_, of_one) = get(&door, "/api/logs/s?key=u1&order=asc&from=1970-01-01T00:00:02Z").await;
+    let of_one: LogPage = serde_json::from_value(of_one).expect("as it is described");
+    assert_eq!(of_one.items.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["/shop#4", "/shop#7"]);
+
+    let (status, body) = get(&door, "/api/logs/s/%2Fshop%237").await;
+    let one: LogEvent = serde_json::from_value(body).expect("as it is described");
+    assert_eq!((status, one.key.as_str(), one.value), (200, "u1", event(7)));
+    assert_eq!(one.time, "1970-01-01T00:00:07.000Z");
+    assert!(one.position.starts_with("0."), "{}", one.position);
+    for (path, status) in [
+        ("/api/logs/s/none", 404),
+        ("/api/logs/kv", 404),
+        ("/api/logs/nothing", 404),
+        ("/api/logs/s?user=u1", 400),
+        ("/api/logs/s?from=monday", 400),
+        ("/api/logs/s/%2Fshop%237?key=u1", 400),
+    ] {
+        assert_eq!(get(&door, path).await.0, status, "{path}");
+    }
+    let (_, document) = get(&door, "/openapi.json").await;
+    assert!(document["paths"]["/api/logs/{stream}"]["get"].is_object());
+    live.stop(Duration::from_secs(10)).await;
+}
+
+/// What `/live` says, up to and with what is waited for.
+async fn said(body: &mut axum::body::BodyDataStream, what: &str) -> String {
+    let mut all = String::new();
+    while !all.contains(what) {
+        let next = tokio::time::timeout(SOON, body.next()).await.unwrap_or_else(|_| panic!("{what}: {all}"));
+        let bytes = next.expect("the line goes on").expect("bytes");
+        all.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_room_shows_its_key_and_moves_with_it() {
+    for projection in [Projection::Latest, Projection::Recent] {
+        let bench = Bench::new(|s| {
+            s.projection = projection;
+            s.rooms = [("board".to_owned(), "all".to_owned())].into();
+            if projection == Projection::Recent {
+                s.key = "*".into();
+            }
+        })
+        .await;
+        let live = bench.start().await;
+        let parts = Parts {
+            engine: live.engine.clone(),
+            news: live.news.clone(),
+            settings: Settings::from(&bench.config),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let rooms = Broadcaster::start_on(live.arbiters.last().expect("a thread"), parts);
+        let door = http::stream::routes(rooms, &bench.config);
+        append(&*live.engine, Some("all"), &json!({"n": 1}), None).await;
+        becomes(&*live.engine, "all", |found| found.is_some()).await;
+        let request = Request::get("/live?room=s:board").body(Body::empty()).expect("request");
+        let answer = door.oneshot(request).await.expect("answer");
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body().into_data_stream();
+        let snapshot = said(&mut body, "{\"n\":1}").await;
+        assert!(snapshot.contains("event: snapshot") && snapshot.contains("\"key\":\"board\""), "{snapshot}");
+        append(&*live.engine, Some("another"), &json!({"n": 2}), None).await;
+        append(&*live.engine, Some("all"), &json!({"n": 3}), None).await;
+        let change = said(&mut body, "{\"n\":3}").await;
+        assert!(change.contains("event: change") && change.contains("\"room\":\"s:board\""), "{change}");
+        let of_all = projection == Projection::Recent;
+        assert_eq!(change.contains("{\"n\":2}"), of_all, "only the events of its key: {change}");
+        live.stop(Duration::from_secs(10)).await;
+    }
 }

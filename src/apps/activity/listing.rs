@@ -4,14 +4,15 @@
 //! whatever is stored meanwhile, since they go by time and id.
 //! Not here: what is in the log and not stored yet.
 
-use super::{EVENTS, STREAM, Totals, event};
+use super::{EVENTS, STREAM, Totals};
 use crate::{
     http::{
         Context, entities,
         entities::json_answer,
         problem::{Kind, Problem},
-        query::{self, Query, Wrong},
+        query::{self, Query},
         request::Target,
+        rows,
         schema::{ListParams, ProblemBody, ReadParams},
     },
     json::members::Members,
@@ -23,7 +24,6 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -102,17 +102,7 @@ pub struct UserEntity {
     ))]
 pub async fn processed(State(context): State<Context>, query: Query) -> Result<Response, Problem> {
     let scan = scan(&query, context.config.limits.page_items_max)?;
-    let limit = scan.limit;
-    // One more than asked for tells whether there is a page behind this one.
-    let scan = RowScan { limit: limit + 1, ..scan };
-    let mut rows = context.engine.rows(STREAM, EVENTS, scan).await?;
-    let is_more = rows.len() > limit;
-    rows.truncate(limit);
-    let last = rows.last().filter(|_| is_more);
-    let next = last.map(|row| query::cursor_out(&format!("{}/{}", row.time_ms, row.id)));
-    let items: Vec<_> = rows.iter().map(shown).collect();
-    let body = format!("{{\"items\":[{}],\"next\":{}}}", items.join(","), json!(next));
-    Ok(json_answer(&context, StatusCode::OK, body))
+    rows::page(&context, STREAM, EVENTS, scan, shown).await
 }
 
 /// One stored event
@@ -175,39 +165,9 @@ pub async fn user(
 
 fn scan(query: &Query, items_max: usize) -> Result<RowScan, Problem> {
     let mut reader = query.reader();
-    let scan = RowScan {
-        key: reader.one("userId", query::text),
-        label: reader.one("eventType", query::text),
-        from_ms: reader.one("from", time),
-        until_ms: reader.one("until", time),
-        newest_first: reader.one("order", newest_first).unwrap_or(true),
-        limit: reader.limit(items_max),
-        after: reader.one("after", cursor),
-    };
+    let scan = rows::scan(&mut reader, "userId", items_max);
+    let scan = RowScan { label: reader.one("eventType", query::text), ..scan };
     reader.finish().map(|()| scan)
-}
-
-fn time(text: &str) -> Result<i64, Wrong> {
-    let wrong =
-        || Wrong { detail: "is no time".into(), remedy: "a time of ISO 8601, like 2026-11-21T10:00:00Z" };
-    event::time_of(text).ok_or_else(wrong)
-}
-
-fn newest_first(text: &str) -> Result<bool, Wrong> {
-    match text {
-        "desc" => Ok(true),
-        "asc" => Ok(false),
-        _ => Err(Wrong { detail: "is no order".into(), remedy: "desc or asc" }),
-    }
-}
-
-fn cursor(text: &str) -> Result<(i64, String), Wrong> {
-    let decoded = query::cursor_in(text)?;
-    let parts = decoded.split_once('/').and_then(|(time, id)| Some((time.parse().ok()?, id.to_owned())));
-    parts.ok_or_else(|| Wrong {
-        detail: "is no cursor of events".into(),
-        remedy: "next, exactly as the page before gave it",
-    })
 }
 
 /// The event as it is kept, and where it was first seen unless it has a member of that name itself.

@@ -6,6 +6,7 @@
 mod aggregate;
 mod cloudevents;
 pub mod declaration;
+pub mod door;
 mod event;
 mod figures;
 mod pointer;
