@@ -11,6 +11,7 @@ pub mod binary;
 mod client;
 mod configuration;
 mod crash;
+mod day;
 mod declared;
 pub mod ground;
 mod instances;
