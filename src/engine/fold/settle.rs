@@ -68,16 +68,20 @@ impl<A: App> Fold<A> {
         })
     }
 
-    /// Fewer upserts took effect than were sent, and this is what the store holds of their ids. Returns what has to be
-    /// written in another round; empty when every key is settled.
+    /// Fewer upserts of the newest fold took effect than were sent, and this is what the store holds of their ids. Returns
+    /// what has to be written in another round; empty when every key is settled.
     pub fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
         let by_id = by_id(documents);
-        let mut again = FxHashSet::default();
+        let (round, mut again) = (self.round.take(), FxHashSet::default());
         for id in self.in_batch.clone() {
+            // What an earlier round settled was not asked for, and its absence here says nothing.
+            if round.as_ref().is_some_and(|round| !round.contains(&id)) {
+                continue;
+            }
             let Some(pending) = self.cache.get(id).and_then(|slot| slot.pending.clone()) else { continue };
             let stored = by_id.get(&(pending.key.clone(), pending.partial)).cloned();
             match stored {
-                Some(stored) if stored.position == pending.position => {}
+                Some(stored) if stored.position == pending.position && stored.version == pending.version => {}
                 Some(stored) if is_at_or_beyond(&stored, &pending) => {
                     self.stale += 1;
                     self.found.push(stored.clone());

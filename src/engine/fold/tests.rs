@@ -183,6 +183,40 @@ fn what_the_store_moved_on_from_is_folded_again() {
 }
 
 #[test]
+fn a_further_round_leaves_alone_what_the_rounds_before_settled() {
+    let mut fold = fold();
+    gather(
+        &mut fold,
+        flight(0, 1, &[(7, 5, "a", Some("1")), (8, 6, "b", Some("2")), (9, 6, "c", Some("3"))]),
+    );
+    let stored = [document("a", 0, 3, 4, 1), document("b", 0, 3, 4, 1), document("c", 0, 3, 4, 1)];
+    fold.admit(stored.to_vec()).expect("admit");
+    fold.fold(None).expect("fold");
+    // Ours of `a` took effect; another instance stored the same of `b`, and is one version ahead of us with `c`.
+    let ahead = document("c", 0, 4, 5, 2);
+    let there = vec![document("a", 0, 7, 5, 5), document("b", 0, 8, 5, 6), ahead];
+    assert_eq!(shape(&fold.settle(there).expect("settle")), [("c", 6, 5, Some("3"))]);
+    // Only `c` was sent, so only `c` is loaded.
+    let effects = fold.settle(vec![document("c", 0, 5, 6, 3)]).expect("settle");
+    assert_eq!(shape(&effects), [("c", 7, 6, Some("3"))]);
+    let told: Vec<_> =
+        fold.confirm().changes.iter().map(|c| (c.document.key.to_string(), c.document.version)).collect();
+    assert_eq!(told, [("a".into(), 5), ("b".into(), 5), ("c".into(), 7)]);
+}
+
+#[test]
+fn of_two_that_differ_at_one_position_what_is_stored_is_told() {
+    let mut fold = fold();
+    gather(&mut fold, flight(0, 1, &[(7, 5, "a", Some("1"))]));
+    fold.admit(Vec::new()).expect("admit");
+    fold.fold(None).expect("fold");
+    assert!(fold.settle(vec![document("a", 0, 7, 9, 5)]).expect("settle").upserts.is_empty());
+    let confirmed = fold.confirm();
+    let told: Vec<_> = confirmed.changes.iter().map(|c| c.document.version).collect();
+    assert_eq!(told, [9]);
+}
+
+#[test]
 fn a_key_from_another_partition_goes_by_record_time() {
     let mut fold = fold();
     gather(&mut fold, flight(1, 1, &[(1, 50, "a", Some("1")), (2, 50, "b", Some("1"))]));
