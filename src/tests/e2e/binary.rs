@@ -93,6 +93,15 @@ pub async fn run(verb: &[&str], settings: &[String]) -> Ended {
 impl Statecast {
     /// Starts it and returns when it is ready.
     pub async fn start(settings: &[String]) -> Statecast {
+        let mut running = Statecast::launch(settings);
+        running.wait_ready().await;
+        running.base = running.line_after("listening on ");
+        running.admin = running.line_after("admin on ");
+        running
+    }
+
+    /// Starts it; where it listens is not known yet.
+    pub fn launch(settings: &[String]) -> Statecast {
         let cwd = TempDir::new().expect("folder");
         let free = ["server.listen=127.0.0.1:0", "server.admin_listen=127.0.0.1:0"].map(str::to_owned);
         let settings: Vec<String> = free.into_iter().chain(settings.iter().cloned()).collect();
@@ -102,12 +111,7 @@ impl Statecast {
         hear(child.stderr.take().expect("stderr"), false, said.clone());
         let pid = child.id().expect("pid");
         let http = Client::new();
-        let mut running =
-            Statecast { child, said, base: String::new(), admin: String::new(), pid, http, _cwd: cwd };
-        running.wait_ready().await;
-        running.base = running.line_after("listening on ");
-        running.admin = running.line_after("admin on ");
-        running
+        Statecast { child, said, base: String::new(), admin: String::new(), pid, http, _cwd: cwd }
     }
 
     async fn wait_ready(&mut self) {
@@ -203,6 +207,17 @@ impl Statecast {
         let text = answer.text().await.expect("text");
         let line = text.lines().find(|line| line.starts_with(metric.name) && line.contains("stream=\"kv\""));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map_or(0, |value| value as u64)
+    }
+
+    /// A metric over all its labels.
+    pub async fn total(&self, metric: Metric) -> u64 {
+        let answer = self.http.get(format!("{}/metrics", self.admin)).send().await.expect("an answer");
+        let text = answer.text().await.expect("text");
+        let value = |line: &str| {
+            let (labels, value) = line.strip_prefix(metric.name)?.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
+        };
+        text.lines().filter_map(value).sum::<f64>() as u64
     }
 
     /// Resident memory now and at most so far, in MiB.

@@ -126,6 +126,7 @@ impl Ground {
         let mut config = self.kafka();
         config.set("partitioner", "murmur2_random").set("acks", "all").set("enable.idempotence", "true");
         config.set("linger.ms", "2").set("delivery.timeout.ms", "600000");
+        config.set("message.max.bytes", "20000000");
         config.create().expect("producer")
     }
 

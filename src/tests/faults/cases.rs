@@ -1,21 +1,13 @@
 //! The cases about ourselves: killed, stopped, frozen, moved about, fed with poison, watched by nobody who reads.
 
 use super::{
-    dependencies,
+    clients, dependencies, process, records,
     scene::{Outcome, Scene},
     services::{self, KAFKA, MONGODB},
 };
-use crate::tests::e2e::eventually;
 use futures_util::future::LocalBoxFuture;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use serde_json::Value;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::time::sleep;
 
 pub struct Case {
@@ -34,10 +26,16 @@ macro_rules! case {
 pub const ALL: &[Case] = &[
     case!("F1", "our process killed (SIGKILL) five times at random moments", killed),
     case!("F2", "our process stopped and started three times", stopped),
+    case!(
+        "F3",
+        "SIGTERM twice, at a start, at a rebalance, three times each and more",
+        process::stopped_at_bad_moments
+    ),
     case!("F4", "our process frozen beyond its session, another one takes over, then thawed", frozen),
     case!("F5", "Kafka killed, back after 1 s and after 10 s", dependencies::kafka_killed),
     case!("F6", "Kafka frozen for 15 s", dependencies::kafka_frozen),
     case!("F7", "Kafka killed, then our process stopped", gone_and_stopped),
+    case!("F9", "commits refused for 14 s, and our process killed meanwhile", dependencies::commits_refused),
     case!("F10", "an instance comes and goes, six times", storm),
     case!(
         "F11",
@@ -48,9 +46,38 @@ pub const ALL: &[Case] = &[
     case!("F15", "MongoDB frozen for 5 s and for 15 s", dependencies::store_frozen),
     case!("F16", "MongoDB slow: 300 ms for each reply, for 15 s", dependencies::store_slow),
     case!("F17", "connections to MongoDB reset in the middle of replies, for 15 s", dependencies::store_cut),
-    case!("F22", "the way to MongoDB swallows everything for 20 s", dependencies::store_swallowed),
+    case!(
+        "F18",
+        "writes given up after 1 s come to MongoDB after 10 s, behind newer ones",
+        dependencies::store_late
+    ),
+    case!(
+        "F20",
+        "MongoDB refuses some documents of each batch by a rule, until the rule is taken away",
+        records::refused
+    ),
+    case!("F21", "two groups write the same new keys into one store at once", records::written_by_two),
+    case!(
+        "F22",
+        "the way to MongoDB swallows everything for 20 s, then that to Kafka",
+        dependencies::swallowed
+    ),
     case!("F24", "the way to MongoDB comes and goes every 2 s, ten times", dependencies::store_flaps),
-    case!("F27", "nothing but bad records until partitions are held, then released", poisoned),
+    case!(
+        "F25",
+        "one record in five malformed, of twelve kinds, among values with strange names",
+        records::malformed
+    ),
+    case!("F27", "nothing but bad records until partitions are held, then released", records::poisoned),
+    case!("F28", "the topic of dead letters deleted, and made again", records::no_dead_letters),
+    case!("F30", "100 viewers stop reading", clients::not_reading),
+    case!("F31", "200 viewers cut at once, back after 10 s", clients::cut_and_back),
+    case!("F32", "our process stopped and started under 200 viewers", clients::restarted_under_a_crowd),
+    case!("F34", "600 connections that never come to a request", clients::half_requests),
+    case!("F35", "300 connections of Socket.IO that send what no client sends", clients::bad_packets),
+    case!("F40", "no free file for 6 s", process::out_of_files),
+    case!("F43", "nine records in ten of one key, with a crowd of viewers", records::hot_key),
+    case!("F44", "started with a wrong configuration", process::wrongly_configured),
 ];
 
 async fn killed(seed: u64) -> Outcome {
@@ -144,41 +171,4 @@ async fn moved_while_frozen(seed: u64) -> Outcome {
     services::send("cont", MONGODB).await;
     let recovery = scene.recovered().await;
     scene.judge(&statecast, recovery).await
-}
-
-async fn poisoned(seed: u64) -> Outcome {
-    let (scene, statecast) = Scene::begin("f27", seed, &["engine.poison_run_max=50".into()]).await;
-    scene.feed.set_bad(100);
-    eventually("readiness tells that it is held", async || {
-        let answer = statecast.get("/health/ready").await;
-        let (status, text) = (answer.status().as_u16(), answer.text().await.expect("text"));
-        if status == 503 { Ok(()) } else { Err((status, text)) }
-    })
-    .await;
-    scene.feed.set_bad(1);
-    let released = Arc::<AtomicU64>::default();
-    let operator = tokio::spawn(release(statecast.admin.clone(), released.clone()));
-    let recovery = scene.recovered().await;
-    let mut outcome = scene.judge(&statecast, recovery).await;
-    operator.abort();
-    let released = released.load(Ordering::Relaxed);
-    assert!(released > 0, "nothing was held");
-    outcome.note.push_str(&format!(", {released} times released"));
-    outcome
-}
-
-/// An operator: what is bad still lies in the log, so each run of it holds its partition again, and is released again.
-async fn release(admin: String, released: Arc<AtomicU64>) {
-    let http = reqwest::Client::new();
-    loop {
-        sleep(Duration::from_millis(100)).await;
-        let Ok(answer) = http.get(format!("{admin}/admin/pipeline")).send().await else { continue };
-        let pipeline: Value = answer.json().await.expect("JSON");
-        let partitions = pipeline["streams"][0]["partitions"].as_array().cloned().unwrap_or_default();
-        for partition in partitions.iter().filter(|one| !one["held_since"].is_null()) {
-            let url = format!("{admin}/admin/partitions/kv/{}/release", partition["partition"]);
-            http.post(url).send().await.expect("an answer");
-            released.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }

@@ -3,9 +3,9 @@
 use super::{
     proxy::Proxy,
     scene::{Outcome, Scene},
-    services::{KAFKA, MONGODB, freeze_for, kill_for},
+    services::{self, KAFKA, MONGODB, freeze_for, kill_for},
 };
-use crate::tests::e2e::binary::Statecast;
+use crate::{metrics, tests::e2e::binary::Statecast};
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::sleep;
 
@@ -74,11 +74,20 @@ pub async fn store_cut(seed: u64) -> Outcome {
     outcome
 }
 
-pub async fn store_swallowed(seed: u64) -> Outcome {
-    let (proxy, scene, statecast) = behind_proxy("f22", seed).await;
-    proxy.mode.hold.store(true, Ordering::Relaxed);
-    sleep(seconds(20)).await;
-    proxy.mode.hold.store(false, Ordering::Relaxed);
+/// First the way to MongoDB is a black hole, then that to Kafka.
+pub async fn swallowed(seed: u64) -> Outcome {
+    let (kafka, store) = (before_kafka(seed).await, before_store(seed).await);
+    let (scene, statecast) = Scene::begin("f22", seed, &[kafka.1, store.1]).await;
+    for proxy in [&store.0, &kafka.0] {
+        proxy.mode.hold.store(true, Ordering::Relaxed);
+        let before = scene.sampler.now();
+        sleep(seconds(20)).await;
+        let after = scene.sampler.now();
+        assert!(after.lag > before.lag, "nothing was swallowed: {before:?}, {after:?}");
+        proxy.mode.hold.store(false, Ordering::Relaxed);
+        scene.recovered().await;
+        sleep(BETWEEN).await;
+    }
     let recovery = scene.recovered().await;
     survived(scene, &statecast, recovery).await
 }
@@ -96,14 +105,67 @@ pub async fn store_flaps(seed: u64) -> Outcome {
     survived(scene, &statecast, recovery).await
 }
 
+/// Commits come to nothing, whoever makes them, over a kill.
+pub async fn commits_refused(seed: u64) -> Outcome {
+    const OFFSET_COMMIT: i32 = 8;
+    let (proxy, setting) = before_kafka(seed).await;
+    let (scene, statecast) = Scene::begin("f9", seed, &[setting]).await;
+    proxy.mode.refused_api.store(OFFSET_COMMIT, Ordering::Relaxed);
+    sleep(BETWEEN).await;
+    let (before, stored) = (scene.ground.committed().await, statecast.metric(metrics::RECORDS_STORED).await);
+    sleep(seconds(8)).await;
+    assert!(statecast.metric(metrics::RECORDS_STORED).await > stored, "nothing is stored meanwhile");
+    statecast.kill().await;
+    let statecast = scene.start().await;
+    sleep(seconds(4)).await;
+    assert_eq!(scene.ground.committed().await, before, "something was committed");
+    proxy.mode.refused_api.store(-1, Ordering::Relaxed);
+    let recovery = scene.recovered().await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    assert!(outcome.repeated > 0, "nothing was read again");
+    outcome.note.push_str(&format!(", {} commits refused", proxy.mode.cuts.load(Ordering::Relaxed)));
+    outcome
+}
+
+/// Writes are given up, made again, and come to the server ten seconds late, behind newer ones.
+pub async fn store_late(seed: u64) -> Outcome {
+    let (proxy, setting) = before_store(seed).await;
+    let settings = [setting, "mongodb.call_timeout_ms=1000".into()];
+    let (scene, statecast) = Scene::begin("f18", seed, &settings).await;
+    for _ in 0..8 {
+        proxy.mode.hold_update_ms.store(10_000, Ordering::Relaxed);
+        sleep(seconds(1)).await;
+    }
+    sleep(seconds(12)).await;
+    let held = proxy.mode.held.load(Ordering::Relaxed);
+    assert!(held > 3, "{held} writes were late");
+    let recovery = scene.recovered().await;
+    let mut outcome = survived(scene, &statecast, recovery).await;
+    outcome.note.push_str(&format!(", {held} writes 10 s late"));
+    outcome
+}
+
 /// The instance reaches MongoDB by the proxy; who judges does not.
 async fn behind_proxy(case: &str, seed: u64) -> (Proxy, Scene, Statecast) {
+    let (proxy, setting) = before_store(seed).await;
+    let (scene, statecast) = Scene::begin(case, seed, &[setting]).await;
+    (proxy, scene, statecast)
+}
+
+/// A proxy and the setting that leads there.
+async fn before_store(seed: u64) -> (Proxy, String) {
     let uri = crate::tests::services::mongodb().expect("MongoDB; run make faults");
     let host = uri.trim_start_matches("mongodb://").split('/').next().expect("a host").to_owned();
     let proxy = Proxy::before(host, seed).await;
-    let settings = [format!("mongodb.uri=mongodb://{}/?directConnection=true", proxy.at)];
-    let (scene, statecast) = Scene::begin(case, seed, &settings).await;
-    (proxy, scene, statecast)
+    let setting = format!("mongodb.uri=mongodb://{}/?directConnection=true", proxy.at);
+    (proxy, setting)
+}
+
+async fn before_kafka(seed: u64) -> (Proxy, String) {
+    let (door, behind) = services::kafka_door();
+    let proxy = Proxy::on(&door, behind, seed).await;
+    let setting = format!("kafka.brokers={}", proxy.at);
+    (proxy, setting)
 }
 
 /// It was the same process all along, in its first generation: nothing had to be restarted.

@@ -14,38 +14,61 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tokio::task::JoinHandle;
 
 pub const KEYS: usize = 40;
+/// What Statecast takes by default.
+const VALUE_MAX: usize = 1 << 20;
+const KEY_MAX: usize = 512;
 const BURST_EVERY: Duration = Duration::from_millis(20);
 const BURST: usize = 20;
+/// What the names of keys begin with that are there once.
+const FRESH: &str = "new-";
 
 /// Acknowledged records by partition and offset: key and value as they were sent.
 pub type Sent = BTreeMap<(i32, i64), (Vec<u8>, Option<Vec<u8>>)>;
 
+/// Of which kinds records are.
+#[derive(Debug, Clone, Copy)]
+pub struct Mix {
+    /// Bad records in a hundred.
+    pub bad_percent: u32,
+    /// Every kind of bad record, large ones too, and values that only look bad.
+    pub strange: bool,
+    /// Good records of the first key, in a hundred of them.
+    pub hot_percent: u32,
+    /// Good records of a key that was never there, in a hundred of them.
+    pub fresh_percent: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Mix { bad_percent: 1, strange: false, hot_percent: 0, fresh_percent: 0 }
+    }
+}
+
 pub struct Feed {
     stop: Arc<AtomicBool>,
-    /// Bad records in a hundred.
-    bad: Arc<AtomicU32>,
+    mix: Arc<Mutex<Mix>>,
     sent: Arc<Mutex<Sent>>,
     task: JoinHandle<()>,
 }
 
 impl Feed {
-    pub fn start(ground: &Ground, seed: u64) -> Feed {
-        let (stop, bad, sent) =
-            (Arc::<AtomicBool>::default(), Arc::new(AtomicU32::new(1)), Arc::<Mutex<Sent>>::default());
-        let mut maker = Maker { rng: StdRng::seed_from_u64(seed), numbers: [0; KEYS], last: None };
+    pub fn start(ground: &Ground, seed: u64, mix: Mix) -> Feed {
+        let (stop, mix, sent) =
+            (Arc::<AtomicBool>::default(), Arc::new(Mutex::new(mix)), Arc::<Mutex<Sent>>::default());
+        let mut maker = Maker { rng: StdRng::seed_from_u64(seed), numbers: [0; KEYS], fresh: 0, last: None };
         let (producer, topic) = (ground.patient_producer(), ground.name.clone());
-        let (ended, badness, told) = (stop.clone(), bad.clone(), Arc::clone(&sent));
+        let (ended, wanted, told) = (stop.clone(), mix.clone(), Arc::clone(&sent));
         let task = tokio::spawn(async move {
             while !ended.load(Ordering::Relaxed) {
-                let records: Vec<_> =
-                    (0..BURST).map(|_| maker.next(badness.load(Ordering::Relaxed))).collect();
+                let mix = *wanted.lock().expect("mix");
+                let records: Vec<_> = (0..BURST).map(|_| maker.next(mix)).collect();
                 let mut burst: FuturesUnordered<_> =
                     records.into_iter().map(|(key, value)| send(&producer, &topic, key, value)).collect();
                 while let Some((at, record)) = burst.next().await {
@@ -54,11 +77,28 @@ impl Feed {
                 tokio::time::sleep(BURST_EVERY).await;
             }
         });
-        Feed { stop, bad, sent, task }
+        Feed { stop, mix, sent, task }
     }
 
-    pub fn set_bad(&self, percent: u32) {
-        self.bad.store(percent, Ordering::Relaxed);
+    pub fn set(&self, mix: Mix) {
+        *self.mix.lock().expect("mix") = mix;
+    }
+
+    /// The first bad record of each partition that has one.
+    pub fn first_bad(&self) -> BTreeMap<i32, i64> {
+        let (sent, mut first) = (self.sent.lock().expect("sent"), BTreeMap::new());
+        for (&(partition, offset), (key, value)) in &*sent {
+            if is_bad(key, value.as_deref()) {
+                first.entry(partition).or_insert(offset);
+            }
+        }
+        first
+    }
+
+    /// Records of keys that were never there before.
+    pub fn fresh(&self) -> usize {
+        let sent = self.sent.lock().expect("sent");
+        sent.values().filter(|(key, _)| key.starts_with(FRESH.as_bytes())).count()
     }
 
     pub fn sent(&self) -> Arc<Mutex<Sent>> {
@@ -88,13 +128,19 @@ async fn send(
 struct Maker {
     rng: StdRng,
     numbers: [u64; KEYS],
+    fresh: u64,
     last: Option<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Maker {
-    fn next(&mut self, bad_percent: u32) -> (Vec<u8>, Option<Vec<u8>>) {
-        if self.rng.random_range(0..100) < bad_percent {
-            return self.bad();
+    fn next(&mut self, mix: Mix) -> (Vec<u8>, Option<Vec<u8>>) {
+        if self.rng.random_range(0..100) < mix.bad_percent {
+            return if mix.strange { self.strange() } else { self.bad() };
+        }
+        if self.rng.random_range(0..100) < mix.fresh_percent {
+            self.fresh += 1;
+            let name = format!("{FRESH}{}", self.fresh);
+            return (name.into_bytes(), Some(format!("{{\"n\":{}}}", self.fresh).into_bytes()));
         }
         let dice = self.rng.random_range(0..100);
         if dice < 2
@@ -104,10 +150,13 @@ impl Maker {
         }
         // About one record in two is of the first four keys.
         let spread = self.rng.random_range(0.0..1.0_f64);
-        let key = ((KEYS as f64).powf(spread) - 1.0) as usize;
+        let is_hot = self.rng.random_range(0..100) < mix.hot_percent;
+        let key = if is_hot { 0 } else { ((KEYS as f64).powf(spread) - 1.0) as usize };
         self.numbers[key] += 1;
         let (name, number) = (format!("k{key}").into_bytes(), self.numbers[key]);
-        let value = (dice >= 6).then(|| format!("{{\"n\":{number}}}").into_bytes());
+        let more =
+            if mix.strange { ",\"$set\":{\"a.b\":[1e-7,\"\\u0000\"]},\"\":null,\"_id\":true" } else { "" };
+        let value = (dice >= 6).then(|| format!("{{\"n\":{number}{more}}}").into_bytes());
         self.last = Some((name.clone(), value.clone()));
         (name, value)
     }
@@ -117,13 +166,40 @@ impl Maker {
         match self.rng.random_range(0..4) {
             0 => (key, Some(b"{\"n\":".to_vec())),
             1 => (key, Some(b"\"\xff\"".to_vec())),
-            2 => (key, Some([vec![b'['; 100], vec![b']'; 100]].concat())),
+            2 => (key, Some(nested(100))),
             _ => (Vec::new(), Some(b"1".to_vec())),
+        }
+    }
+
+    fn strange(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let (key, value) = self.bad();
+        match self.rng.random_range(0..100) {
+            // Each costs a megabyte here, there, and in the log.
+            0 => (
+                b"k1".to_vec(),
+                Some(format!("{{\"n\":1,\"x\":\"{}\"}}", "x".repeat(VALUE_MAX)).into_bytes()),
+            ),
+            1..=3 => (key, Some(nested(100_000))),
+            4..=14 => (key, Some(b"{\"n\":NaN}".to_vec())),
+            15..=24 => (key, Some(b"{\"a\":1,\"a\":2}".to_vec())),
+            25..=34 => (key, Some(b"[9223372036854775808]".to_vec())),
+            35..=44 => (key, Some(Vec::new())),
+            45..=54 => (b"k\xff\xfe".to_vec(), Some(b"1".to_vec())),
+            55..=64 => (vec![b'k'; KEY_MAX + 1], Some(b"1".to_vec())),
+            _ => (key, value),
         }
     }
 }
 
+fn nested(levels: usize) -> Vec<u8> {
+    [vec![b'['; levels], vec![b']'; levels]].concat()
+}
+
 /// Whether the record is one of the bad kinds, by whoever made them.
 pub fn is_bad(key: &[u8], value: Option<&[u8]>) -> bool {
-    key.is_empty() || value.is_some_and(|value| !(value.starts_with(b"{\"n\":") && value.ends_with(b"}")))
+    let is_good = |value: &[u8]| {
+        let number = value.strip_prefix(b"{\"n\":").and_then(|rest| rest.first());
+        number.is_some_and(u8::is_ascii_digit) && value.ends_with(b"}") && value.len() <= VALUE_MAX
+    };
+    key.is_empty() || key.len() > KEY_MAX || !key.is_ascii() || !value.is_none_or(is_good)
 }

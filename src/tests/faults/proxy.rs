@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,6 @@ use tokio::{
     task::JoinHandle,
 };
 
-#[derive(Default)]
 pub struct Mode {
     /// Replies, in a thousand, that end the connection in their middle.
     pub cut_per_mille: AtomicU32,
@@ -26,6 +25,26 @@ pub struct Mode {
     /// Nobody is let in.
     pub shut: AtomicBool,
     pub cuts: AtomicU64,
+    /// A request with this API key of Kafka ends its connection; below 0: none does.
+    pub refused_api: AtomicI32,
+    /// The next `update` of MongoDB comes late by so much: it is let through long after its sender gave it up.
+    pub hold_update_ms: AtomicU32,
+    pub held: AtomicU64,
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        Mode {
+            cut_per_mille: AtomicU32::default(),
+            hold: AtomicBool::default(),
+            delay_ms: AtomicU32::default(),
+            shut: AtomicBool::default(),
+            cuts: AtomicU64::default(),
+            refused_api: AtomicI32::new(-1),
+            hold_update_ms: AtomicU32::default(),
+            held: AtomicU64::default(),
+        }
+    }
 }
 
 pub struct Proxy {
@@ -43,7 +62,11 @@ impl Drop for Proxy {
 
 impl Proxy {
     pub async fn before(target: String, seed: u64) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Proxy::on("127.0.0.1:0", target, seed).await
+    }
+
+    pub async fn on(address: &str, target: String, seed: u64) -> Proxy {
+        let listener = TcpListener::bind(address).await.expect("a port");
         let (at, mode) = (listener.local_addr().expect("address"), Arc::<Mode>::default());
         let (cut_all, cut) = watch::channel(0);
         let modes = mode.clone();
@@ -88,7 +111,7 @@ async fn through(
 
 /// One direction. `dice`: it carries replies, which may be cut.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: &Mode, mut dice: Option<StdRng>) {
-    let mut buffer = vec![0; 16 << 10];
+    let (mut buffer, mut requests) = (vec![0; 16 << 10], Requests::default());
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         while mode.hold.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -100,9 +123,62 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: &Mode, mut 
                 mode.cuts.fetch_add(1, Ordering::Relaxed);
                 return;
             }
+        } else {
+            let refused = mode.refused_api.load(Ordering::Relaxed);
+            if requests.begun(&buffer[..read]).any(|api| i32::from(api) == refused) {
+                mode.cuts.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            if buffer[..read].windows(UPDATE.len()).any(|bytes| bytes == UPDATE) {
+                let late = mode.hold_update_ms.swap(0, Ordering::Relaxed);
+                mode.held.fetch_add(u64::from(late > 0), Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(late.into())).await;
+            }
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+    }
+}
+
+/// An `update` of MongoDB begins with this element.
+const UPDATE: &[u8] = b"\x02update\0";
+
+/// Which requests begin in what a client of Kafka sends: each is its length, then its API key.
+#[derive(Default)]
+struct Requests {
+    head: Vec<u8>,
+    left: usize,
+}
+
+impl Requests {
+    fn begun(&mut self, mut bytes: &[u8]) -> impl Iterator<Item = i16> + use<> {
+        const HEAD: usize = 6;
+        let mut begun = Vec::new();
+        while !bytes.is_empty() {
+            let rest = self.left.min(bytes.len());
+            self.left -= rest;
+            bytes = &bytes[rest..];
+            let wanted = (HEAD - self.head.len()).min(bytes.len());
+            self.head.extend(&bytes[..wanted]);
+            bytes = &bytes[wanted..];
+            if let [a, b, c, d, e, f] = self.head[..] {
+                self.left = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(2);
+                begun.push(i16::from_be_bytes([e, f]));
+                self.head.clear();
+            }
+        }
+        begun.into_iter()
+    }
+}
+
+#[test]
+fn requests_are_seen_however_they_are_cut() {
+    let request = |api: u8| [&[0, 0, 0, 5, 0, api][..], b"xyz"].concat();
+    let bytes = [request(8), request(12), request(8)].concat();
+    for size in 1..bytes.len() {
+        let mut requests = Requests::default();
+        let begun: Vec<i16> = bytes.chunks(size).flat_map(|chunk| requests.begun(chunk)).collect();
+        assert_eq!(begun, [8, 12, 8], "in pieces of {size}");
     }
 }

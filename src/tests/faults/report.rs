@@ -1,10 +1,14 @@
 //! The table of docs/faults.md.
 
-use super::{cases::Case, scene::Outcome};
+use super::{
+    cases::{self, Case},
+    scene::Outcome,
+};
 use std::{any::Any, fs};
 
 const BEGIN: &str = "<!-- the table: written by make faults -->";
 const END: &str = "<!-- the end of the table -->";
+const HEAD: &str = "| | fault | | recovered in | repeated | peak lag | peak memory | seed | |\n|---|---|---|---|---|---|---|---|---|\n";
 
 pub struct Row {
     id: &'static str,
@@ -29,6 +33,10 @@ impl Row {
     pub fn line(&self) -> String {
         let Row { id, what, seed, outcome } = self;
         match outcome {
+            // Nothing ran that could be measured.
+            Ok(Outcome { memory_mib: 0, note, .. }) => {
+                format!("| {id} | {what} | passed | | | | | {seed} | {note} |")
+            }
             Ok(Outcome { recovery, repeated, lag_max, memory_mib, note }) => format!(
                 "| {id} | {what} | passed | {:.1} s | {repeated} | {lag_max} | {memory_mib} MiB | {seed} | {note} |",
                 recovery.as_secs_f64()
@@ -41,13 +49,18 @@ impl Row {
     }
 }
 
-/// Puts the rows where the table of the page is.
-pub fn write(rows: &[Row]) {
+/// Puts the rows where the table of the page is. `is_whole`: there are no others; else the others stay as they were.
+pub fn write(rows: &[Row], is_whole: bool) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
     let page = fs::read_to_string(path).expect("docs/faults.md");
     let (before, rest) = page.split_once(BEGIN).expect("the mark before the table");
-    let (_, after) = rest.split_once(END).expect("the mark behind the table");
-    let head = "| | fault | | recovered in | repeated | peak lag | peak memory | seed | |\n|---|---|---|---|---|---|---|---|---|\n";
-    let lines: String = rows.iter().map(|row| row.line() + "\n").collect();
-    fs::write(path, format!("{before}{BEGIN}\n{head}{lines}{END}{after}")).expect("written");
+    let (table, after) = rest.split_once(END).expect("the mark behind the table");
+    let line_of = |id: &str| {
+        let new = rows.iter().find(|row| row.id == id).map(Row::line);
+        let old = || table.lines().find(|line| line.starts_with(&format!("| {id} |"))).map(str::to_owned);
+        new.or_else(|| if is_whole { None } else { old() })
+    };
+    let lines: String =
+        cases::ALL.iter().filter_map(|case| line_of(case.id)).map(|line| line + "\n").collect();
+    fs::write(path, format!("{before}{BEGIN}\n{HEAD}{lines}{END}{after}")).expect("written");
 }

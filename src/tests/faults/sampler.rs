@@ -1,4 +1,5 @@
-//! Looks at commits, lag and memory all the time, and minds that nothing is committed before it is stored.
+//! Looks at commits, lag and memory all the time, and minds that nothing is committed before it is stored, and that no key
+//! goes back in the store.
 //!
 //! Invariant: a look that a broken service does not answer is no look; what was committed is read first, the store second.
 
@@ -6,6 +7,7 @@ use super::feed::{Sent, is_bad};
 use crate::tests::e2e::ground::Ground;
 use bson::doc;
 use futures_util::TryStreamExt;
+use mongodb::options::ReadConcern;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -52,6 +54,7 @@ impl Sampler {
         let documents = ground.impatient_documents().await;
         let (told, known) = (sampled.clone(), pids.clone());
         let task = tokio::spawn(async move {
+            let mut before = BTreeMap::<String, (i32, i64)>::new();
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let peak = known.lock().expect("pids").iter().filter_map(|pid| peak_mib(*pid)).max();
@@ -74,6 +77,13 @@ impl Sampler {
                             .push(format!("{key}: {partition}.{offset} is committed, stored is {at:?}"));
                     }
                 }
+                for (key, was) in &before {
+                    if stored.get(key).is_none_or(|at| at < was) {
+                        told.faults
+                            .push(format!("{key} was stored at {was:?} and is at {:?}", stored.get(key)));
+                    }
+                }
+                before = stored;
                 let lag = ends.iter().zip(&committed).map(|(end, next)| end.saturating_sub(*next)).sum();
                 told.looks += 1;
                 told.lag_max = told.lag_max.max(lag);
@@ -119,6 +129,8 @@ fn newest_below(sent: &Sent, committed: &[u64]) -> BTreeMap<String, (i32, i64)> 
 
 async fn stored(documents: &mongodb::Collection<bson::Document>) -> Option<BTreeMap<String, (i32, i64)>> {
     let found = documents.find(doc! {}).projection(doc! { "position": 1 });
+    // What a primary shows before it is durable may go back without a fault of ours.
+    let found = found.read_concern(ReadConcern::majority());
     let read = async { found.await.ok()?.try_collect::<Vec<_>>().await.ok() };
     let found = tokio::time::timeout(ASK, read).await.ok()??;
     let position = |document: bson::Document| {

@@ -2,7 +2,7 @@
 
 use super::{
     audit::Truth,
-    feed::{Feed, KEYS},
+    feed::{Feed, KEYS, Mix},
     sampler::Sampler,
     watcher::{Base, Habit, Watcher},
 };
@@ -27,6 +27,20 @@ pub struct Scene {
     settings: Vec<String>,
 }
 
+/// What a case wants around it.
+pub struct Setup {
+    /// For every instance of the scene.
+    pub settings: Vec<String>,
+    pub viewers: usize,
+    pub mix: Mix,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup { settings: Vec::new(), viewers: VIEWERS, mix: Mix::default() }
+    }
+}
+
 /// What a case that was survived came to.
 #[derive(Debug, Default, Clone)]
 pub struct Outcome {
@@ -40,15 +54,18 @@ pub struct Outcome {
 impl Scene {
     /// Load on, everybody watching, everything flowing.
     pub async fn begin(case: &str, seed: u64, settings: &[String]) -> (Scene, Statecast) {
+        Scene::begin_with(case, seed, Setup { settings: settings.to_vec(), ..Setup::default() }).await
+    }
+
+    pub async fn begin_with(case: &str, seed: u64, setup: Setup) -> (Scene, Statecast) {
         let ground = Ground::new(case).await.expect("Kafka and MongoDB; run make faults");
         ground.create_topics().await;
         let base = Base::default();
-        let feed = Feed::start(&ground, seed);
+        let feed = Feed::start(&ground, seed, setup.mix);
         let sampler = Sampler::start(&ground, feed.sent()).await;
-        let mut scene =
-            Scene { ground, feed, sampler, base, watchers: Vec::new(), settings: settings.to_vec() };
+        let mut scene = Scene { ground, feed, sampler, base, watchers: Vec::new(), settings: setup.settings };
         let statecast = scene.start().await;
-        scene.watch();
+        scene.watch(setup.viewers);
         scene.flows().await;
         (scene, statecast)
     }
@@ -56,28 +73,61 @@ impl Scene {
     /// An instance, where viewers go from now on.
     pub async fn start(&self) -> Statecast {
         let statecast = self.start_beside().await;
-        *self.base.lock().expect("base") = statecast.base.clone();
+        self.go_to(statecast.base.clone());
         statecast
     }
 
+    /// Where viewers go when they connect the next time.
+    pub fn go_to(&self, base: String) {
+        *self.base.lock().expect("base") = base;
+    }
+
     pub async fn start_beside(&self) -> Statecast {
-        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        self.start_so(&[]).await
+    }
+
+    /// An instance with settings of its own.
+    pub async fn start_so(&self, settings: &[&str]) -> Statecast {
+        let settings: Vec<&str> =
+            self.settings.iter().map(String::as_str).chain(settings.iter().copied()).collect();
         let statecast = self.ground.start_beside(&settings).await;
         self.sampler.pids.lock().expect("pids").push(statecast.pid);
         statecast
     }
 
-    fn watch(&mut self) {
-        for viewer in 0..VIEWERS {
+    /// An instance that is not waited for.
+    pub fn launch(&self) -> Statecast {
+        let settings: Vec<String> = self.ground.settings().into_iter().chain(self.settings.clone()).collect();
+        Statecast::launch(&settings)
+    }
+
+    /// So many more viewers: of a crowd, most look at one key that seldom changes.
+    pub fn watch(&mut self, count: usize) {
+        for viewer in self.watchers.len()..self.watchers.len() + count {
             let keys: Vec<String> = (0..4).map(|at| format!("k{}", (viewer + at * 9) % KEYS)).collect();
-            let rooms = if viewer % 4 == 3 {
-                vec!["kv".to_owned()]
-            } else {
-                keys.iter().map(|key| format!("kv/{key}")).collect()
+            let rooms = match viewer % 4 {
+                _ if viewer >= VIEWERS => {
+                    self.watch_key(&format!("k{}", 10 + viewer % (KEYS - 10)), 1);
+                    continue;
+                }
+                3 => vec!["kv".to_owned()],
+                _ => keys.iter().map(|key| format!("kv/{key}")).collect(),
             };
             let habit = [Habit::Fast, Habit::Slow, Habit::Cut][viewer % 3];
             self.watchers.push((Watcher::start(&self.base, rooms, habit), keys));
         }
+    }
+
+    pub fn watch_key(&mut self, key: &str, count: usize) {
+        for _ in 0..count {
+            let watcher = Watcher::start(&self.base, vec![format!("kv/{key}")], Habit::Fast);
+            self.watchers.push((watcher, vec![key.to_owned()]));
+        }
+    }
+
+    /// Connections of all viewers so far.
+    pub fn connections(&self) -> u64 {
+        self.watchers.iter().map(|(watcher, _)| watcher.shown.lock().expect("shown").connections).sum()
     }
 
     /// Waits until what is in the log now is committed; how long that took.
@@ -130,7 +180,11 @@ impl Scene {
             assert!(faults.is_empty(), "a viewer was shown something older: {faults:?}");
         }
         let sampled = sampler.now();
-        assert!(sampled.faults.is_empty(), "committed before it was stored: {:?}", sampled.faults);
+        assert!(
+            sampled.faults.is_empty(),
+            "committed before it was stored, or back in the store: {:?}",
+            sampled.faults
+        );
         assert!(sampled.looks > 10, "nobody looked at commits: {} looks", sampled.looks);
         assert!(sampled.memory_max_mib < MEMORY_MAX_MIB, "{} MiB", sampled.memory_max_mib);
         let connections: u64 =

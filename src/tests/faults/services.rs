@@ -13,6 +13,15 @@ pub async fn send(verb: &str, service: &str) {
     assert!(sent.status.success(), "{verb} {service}: {sent:?}");
 }
 
+/// Where a proxy before Kafka has to listen, since Kafka tells clients so, and where it leads.
+pub fn kafka_door() -> (String, String) {
+    let folder = std::env::var("STATECAST_TEST_SERVICES_DIR").expect("a run of scripts/services");
+    let state = std::fs::read_to_string(Path::new(&folder).join("state.json")).expect("state.json");
+    let state: serde_json::Value = serde_json::from_str(&state).expect("JSON");
+    let ports = &state["services"][KAFKA]["ports"];
+    (format!("127.0.0.1:{}", ports["proxy"]), format!("127.0.0.1:{}", ports["proxied"]))
+}
+
 /// Everything runs again.
 pub async fn mend() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services");

@@ -121,7 +121,7 @@ impl Shown {
         let is_older = version < before;
         if is_older {
             let how = if is_change { "a change" } else { "a snapshot" };
-            self.faults.push(format!("{how} showed {key} at {version} after {before}"));
+            self.faults.push(format!("{how} showed {key} at {version} after {before}: {entity}"));
         }
         self.keys.insert(key.to_owned(), (version, entity["value"].clone()));
     }

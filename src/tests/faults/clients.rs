@@ -1,0 +1,270 @@
+//! The cases about who is connected: who does not read, who is cut and comes back, who sends what is no request.
+
+use super::{
+    proxy::Proxy,
+    scene::{Outcome, Scene, Setup},
+};
+use crate::{
+    metrics,
+    tests::e2e::{binary::Statecast, eventually, within},
+};
+use futures_util::{SinkExt, StreamExt, future::join_all};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::{
+    net::SocketAddr,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+const CROWD: usize = 200;
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+
+fn address(base: &str) -> String {
+    base.trim_start_matches("http://").to_owned()
+}
+
+/// How long a plain request takes at worst, of twenty.
+async fn slowest_request(statecast: &Statecast) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let answer = statecast.get("/api/streams/kv/k0").await;
+        assert!(matches!(answer.status().as_u16(), 200 | 404), "{answer:?}");
+        slowest = slowest.max(start.elapsed());
+    }
+    slowest
+}
+
+async fn same_process(statecast: &Statecast) {
+    let pipeline = statecast.pipeline().await;
+    assert_eq!(pipeline["streams"][0]["generation"], 1, "{pipeline}");
+    assert!(!statecast.has_said("panicked"), "{}", statecast.said());
+}
+
+/// They open a room, and never read of it.
+pub async fn not_reading(seed: u64) -> Outcome {
+    const COUNT: usize = 100;
+    let (scene, statecast) = Scene::begin("f30", seed, &[]).await;
+    let mut silent = Vec::new();
+    for _ in 0..COUNT {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+        let mut socket =
+            socket.connect(address(&statecast.base).parse().expect("an address")).await.expect("connected");
+        socket.write_all(b"GET /live?room=kv HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("asked");
+        silent.push(socket);
+    }
+    within(BACK_WITHIN, "all of them are clients", async || {
+        let clients = statecast.total(metrics::CLIENTS).await;
+        if clients >= COUNT as u64 { Ok(()) } else { Err(clients) }
+    })
+    .await;
+    let start = Instant::now();
+    // By the kernel, or by us: whoever finds it first. The others are twelve.
+    within(Duration::from_secs(90), "who does not read is removed", async || {
+        let clients = statecast.total(metrics::CLIENTS).await;
+        if clients <= 12 { Ok(()) } else { Err(clients) }
+    })
+    .await;
+    let took = start.elapsed();
+    drop(silent);
+    let recovery = scene.recovered().await;
+    same_process(&statecast).await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    outcome.note.push_str(&format!(", {COUNT} removed in {:.1} s", took.as_secs_f64()));
+    outcome
+}
+
+/// Everybody comes by a proxy that cuts them all at once, and lets nobody in for a while.
+pub async fn cut_and_back(seed: u64) -> Outcome {
+    let setup = Setup { viewers: 0, ..Setup::default() };
+    let (mut scene, statecast) = Scene::begin_with("f31", seed, setup).await;
+    let proxy = Proxy::before(address(&statecast.base), seed).await;
+    scene.go_to(format!("http://{}", proxy.at));
+    scene.watch(CROWD);
+    all_are_there(&scene, &statecast, CROWD).await;
+    let before = scene.connections();
+    proxy.mode.shut.store(true, Ordering::Relaxed);
+    proxy.cut_all();
+    within(BACK_WITHIN, "they are gone", async || {
+        let clients = statecast.total(metrics::CLIENTS).await;
+        if clients == 0 { Ok(()) } else { Err(clients) }
+    })
+    .await;
+    sleep(Duration::from_secs(10)).await;
+    proxy.mode.shut.store(false, Ordering::Relaxed);
+    let took = all_are_there(&scene, &statecast, CROWD).await;
+    assert!(scene.connections() >= before + CROWD as u64, "they did not come back");
+    let recovery = scene.recovered().await;
+    same_process(&statecast).await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    outcome.note.push_str(&format!(", all back in {:.1} s", took.as_secs_f64()));
+    outcome
+}
+
+/// Waits until nearly all are clients: some of them go and come by habit.
+async fn all_are_there(scene: &Scene, statecast: &Statecast, count: usize) -> Duration {
+    let start = Instant::now();
+    within(BACK_WITHIN, "everybody is connected", async || {
+        let clients = statecast.total(metrics::CLIENTS).await;
+        if clients * 100 >= count as u64 * 95 { Ok(()) } else { Err((clients, scene.connections())) }
+    })
+    .await;
+    start.elapsed()
+}
+
+pub async fn restarted_under_a_crowd(seed: u64) -> Outcome {
+    let (mut scene, statecast) = Scene::begin("f32", seed, &[]).await;
+    scene.watch(CROWD);
+    all_are_there(&scene, &statecast, CROWD).await;
+    let (status, took) = statecast.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(10), "it took {took:?} to stop");
+    let statecast = scene.start().await;
+    let back = all_are_there(&scene, &statecast, CROWD).await;
+    let recovery = scene.recovered().await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    assert_eq!(outcome.repeated, 0, "a clean stop repeats nothing");
+    outcome.note.push_str(&format!(", all back in {:.1} s", back.as_secs_f64()));
+    outcome
+}
+
+/// Connections that never come to a request.
+pub async fn half_requests(seed: u64) -> Outcome {
+    const COUNT: usize = 600;
+    const HALVES: [&[u8]; 4] = [
+        b"",
+        b"GET /health/live HTTP/1.1\r\nHost: loc",
+        b"PUT /api/streams/kv/y HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf",
+        b"PUT /api/streams/kv/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    ];
+    let (scene, statecast) = Scene::begin("f34", seed, &[]).await;
+    let at: SocketAddr = address(&statecast.base).parse().expect("an address");
+    let open = async || {
+        let all = (0..COUNT).map(|number| async move {
+            let mut socket = TcpStream::connect(at).await.expect("connected");
+            socket.write_all(HALVES[number % HALVES.len()]).await.expect("sent");
+            socket
+        });
+        join_all(all).await
+    };
+    let mut held = open().await;
+    eventually("they are held", async || {
+        let open = statecast.total(metrics::HTTP_CONNECTIONS).await;
+        if open * 10 >= COUNT as u64 * 9 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    let (start, slowest) = (Instant::now(), slowest_request(&statecast).await);
+    assert!(slowest < Duration::from_secs(2), "a request took {slowest:?} beside them");
+    let ends = held.iter_mut().map(|socket| async {
+        let mut rest = Vec::new();
+        timeout(Duration::from_secs(40), socket.read_to_end(&mut rest)).await.is_ok()
+    });
+    let ended = join_all(ends).await.into_iter().filter(|ended| *ended).count();
+    assert_eq!(ended, COUNT, "some were never closed");
+    let closed = start.elapsed();
+    let huge = huge_head(&statecast).await;
+    assert!(huge.starts_with("HTTP/1.1 431"), "{huge}");
+    same_process(&statecast).await;
+    let held = open().await;
+    let (status, took) = statecast.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(10), "it took {took:?} to stop");
+    drop(held);
+    let statecast = scene.start().await;
+    let recovery = scene.recovered().await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    let (ms, took) = (slowest.as_millis(), took.as_secs_f64());
+    outcome.note.push_str(&format!(
+        ", {COUNT} half requests closed in {:.1} s, {ms} ms for a whole one beside them, a stop beside them in {took:.1} s",
+        closed.as_secs_f64()
+    ));
+    outcome
+}
+
+async fn huge_head(statecast: &Statecast) -> String {
+    let mut socket = TcpStream::connect(address(&statecast.base)).await.expect("connected");
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Huge: {}\r\n\r\n", "x".repeat(256 << 10));
+    // It may be refused while it is still being sent.
+    let _ = socket.write_all(head.as_bytes()).await;
+    let mut answer = vec![0; 100];
+    let read =
+        timeout(Duration::from_secs(20), socket.read(&mut answer)).await.expect("in time").unwrap_or(0);
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+/// What no Socket.IO client would send.
+pub async fn bad_packets(seed: u64) -> Outcome {
+    const ROUNDS: usize = 300;
+    let mut dice = StdRng::seed_from_u64(seed);
+    let (scene, statecast) = Scene::begin("f35", seed, &[]).await;
+    let http = reqwest::Client::new();
+    for query in [
+        "EIO=3&transport=polling",
+        "EIO=4&transport=polling&sid=none",
+        "transport=polling",
+        "EIO=4&transport=x",
+    ] {
+        let answer =
+            http.get(format!("{}/socket.io/?{query}", statecast.base)).send().await.expect("an answer");
+        assert!(answer.status().is_client_error(), "{query}: {answer:?}");
+    }
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", address(&statecast.base));
+    let mut closed = 0;
+    for round in 0..ROUNDS {
+        let Ok((mut socket, _)) = connect_async(&url).await else { panic!("nobody is let in any more") };
+        let _ = socket.next().await;
+        if round % 2 == 0 {
+            let _ = socket.send(Message::text("40")).await;
+            let _ = socket.next().await;
+        }
+        let _ = socket.send(bad_packet(round, &mut dice)).await;
+        let mut is_closed = false;
+        while let Ok(said) = timeout(Duration::from_millis(50), socket.next()).await {
+            is_closed |= !matches!(said, Some(Ok(ref message)) if !message.is_close());
+            if is_closed {
+                break;
+            }
+        }
+        closed += u32::from(is_closed);
+    }
+    assert!(closed > 0, "nothing was taken for bad");
+    eventually("nobody of them is left", async || {
+        let clients = statecast.total(metrics::CLIENTS).await;
+        if clients <= 20 { Ok(()) } else { Err(clients) }
+    })
+    .await;
+    let recovery = scene.recovered().await;
+    same_process(&statecast).await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    outcome.note.push_str(&format!(", {closed} of {ROUNDS} connections closed over what they sent"));
+    outcome
+}
+
+fn bad_packet(round: usize, dice: &mut StdRng) -> Message {
+    let noise =
+        |dice: &mut StdRng, length: usize| (0..length).map(|_| dice.random::<u8>()).collect::<Vec<_>>();
+    match round % 12 {
+        0 => Message::text("4510000-[\"subscribe\",{\"_placeholder\":true,\"num\":0}]"),
+        1 => Message::text("42[\"subscribe\",{\"rooms\":"),
+        2 => Message::text("421[\"subscribe\",{\"rooms\":[1,null,{}]}]"),
+        3 => Message::text("x".repeat(8 << 20)),
+        4 => Message::binary(noise(dice, 200_000)),
+        5 => Message::text("40{bad"),
+        6 => Message::text("42/elsewhere,[\"subscribe\"]"),
+        7 => Message::text(format!("42{}", "[".repeat(30_000))),
+        8 => Message::text("ü".repeat(100)),
+        9 => Message::text(""),
+        10 => Message::text("429999999999999999999999[\"subscribe\"]"),
+        _ => {
+            let length = dice.random_range(1..200);
+            Message::text(String::from_utf8_lossy(&noise(dice, length)).into_owned())
+        }
+    }
+}
