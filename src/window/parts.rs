@@ -59,17 +59,33 @@ impl Merge for Numbers {
     }
 }
 
-/// Quantiles of numbers to within one percent of the value, in bounded memory, by DDSketch.
+/// Quantiles of numbers to within one percent of the value, in bounded memory, by DDSketch. As JSON a text, since a
+/// database spells an array of bins out with a name for each.
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "String", try_from = "String")]
 pub struct Sketch(Option<Box<DDSketch>>);
+
+impl From<Sketch> for String {
+    fn from(sketch: Sketch) -> String {
+        sketch.0.and_then(|sketch| serde_json::to_string(&sketch).ok()).unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for Sketch {
+    type Error = serde_json::Error;
+
+    fn try_from(text: String) -> Result<Self, serde_json::Error> {
+        let held = (!text.is_empty()).then(|| serde_json::from_str(&text));
+        held.transpose().map(Sketch)
+    }
+}
 
 /// A quantile is within this share of the true value.
 const ACCURACY: f64 = 0.01;
 /// Bins of one sketch at most: all that lie between `LEAST` and 1e12, so that none is ever folded into another.
-const BINS_MAX: u32 = 2048;
+const BINS_MAX: u32 = 2_100;
 /// Less than this counts as nothing.
-const LEAST: f64 = 1e-3;
+const LEAST: f64 = 1e-6;
 
 impl Sketch {
     pub fn add(&mut self, number: f64) {
@@ -85,7 +101,14 @@ impl Sketch {
 
     /// The number below which this share (0 to 1) of all lies; `None` of nothing.
     pub fn quantile(&self, share: f64) -> Option<f64> {
-        self.0.as_ref()?.quantile(share).ok().flatten()
+        let sketch = self.0.as_ref()?;
+        let found = sketch.quantile(share).ok().flatten()?;
+        Some(found.clamp(sketch.min().unwrap_or(found), sketch.max().unwrap_or(found)))
+    }
+
+    /// How many bins it has: what its size goes by.
+    pub fn bins(&self) -> usize {
+        self.0.as_ref().map_or(0, |sketch| sketch.length())
     }
 }
 

@@ -54,13 +54,17 @@ impl<T> Sliding<T> {
     /// Slots of the window at this time, oldest first.
     pub fn within(&self, window: &Window, now_ms: i64) -> impl Iterator<Item = (i64, &T)> {
         let range = window.range(now_ms);
-        let slots = self.0.iter().filter(move |(slot, _)| range.contains(slot));
-        slots.map(|(slot, part)| (*slot, part))
+        self.iter().filter(move |(slot, _)| range.contains(slot))
+    }
+
+    /// Every slot that is kept, with its part, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, &T)> {
+        self.0.iter().map(|(slot, part)| (*slot, part))
     }
 
     /// Numbers of the slots, in order.
     pub fn slots(&self) -> impl Iterator<Item = i64> {
-        self.0.iter().map(|(slot, _)| *slot)
+        self.iter().map(|(slot, _)| slot)
     }
 
     pub fn len(&self) -> usize {

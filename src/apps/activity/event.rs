@@ -10,7 +10,6 @@ use crate::{
     document::{Json, push_json_string},
     json::members::Members,
 };
-use jiff::{Timestamp, civil, tz::TimeZone};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -183,7 +182,7 @@ impl<'a> Reader<'a> {
 
     fn time(&mut self, record_ms: i64) -> Option<i64> {
         let Some(raw) = self.take(TIME) else { return Some(record_ms) };
-        let time = text_of(raw.get()).and_then(|text| time_of(&text));
+        let time = text_of(raw.get()).and_then(|text| clock::parse(&text));
         if time.is_none() {
             self.fault(TIME.0, "is no time", TIME_REMEDY);
         }
@@ -206,15 +205,6 @@ fn text_of(raw: &str) -> Option<Cow<'_, str>> {
         plain if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
         _ => serde_json::from_str(raw).ok().map(Cow::Owned),
     }
-}
-
-/// In ms since 1970 UTC. Times are UTC where they do not say.
-pub fn time_of(text: &str) -> Option<i64> {
-    let time = text.parse::<Timestamp>().ok().or_else(|| {
-        let local: civil::DateTime = text.parse().ok()?;
-        Some(local.to_zoned(TimeZone::UTC).ok()?.timestamp())
-    });
-    time.map(Timestamp::as_millisecond)
 }
 
 fn write(id: Uuid, user: &str, kind: &str, time_ms: i64, payload: &RawValue, further: &Members<'_>) -> Json {

@@ -3,7 +3,7 @@
 //! Invariant: the order in which events are added, and over how many partitions they came, does not show in the sums.
 //! Not here: that an event is added once (the engine's rows, asked for by `App::check`).
 
-use super::event::{self, Event};
+use super::event::Event;
 use crate::clock;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        event::time_of(&text).map(Time).ok_or_else(|| D::Error::custom("no time"))
+        clock::parse(&text).map(Time).ok_or_else(|| D::Error::custom("no time"))
     }
 }
 

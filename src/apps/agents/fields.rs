@@ -7,6 +7,7 @@
 
 use crate::{
     app::{Poison, Reason},
+    clock,
     record::Record,
 };
 use serde_json::{Map, Value};
@@ -17,8 +18,8 @@ const NUMBER_MAX: f64 = 1e12;
 const NAME_BYTES_MAX: usize = 200;
 /// Bytes of any text.
 const TEXT_BYTES_MAX: usize = 1_000;
-/// A time as a number is in milliseconds from here on, else in seconds.
-const MILLISECONDS_FROM: f64 = 1e11;
+/// A time that is written as a number is no later, in ms since 1970.
+const TIME_MAX_MS: i64 = 10_000_000_000_000;
 
 /// What is left of an event's members.
 pub struct Fields(Map<String, Value>);
@@ -122,14 +123,10 @@ fn camel(name: &str) -> String {
 }
 
 fn epoch_ms(number: f64) -> Option<i64> {
-    let ms = if number.abs() < MILLISECONDS_FROM { number * 1000.0 } else { number };
-    (0.0..=NUMBER_MAX * 10.0).contains(&ms).then_some(ms as i64)
+    clock::of_number(number).filter(|ms| (0..=TIME_MAX_MS).contains(ms))
 }
 
-/// With a zone, or without one in UTC; or a number in a string.
+/// ISO 8601, or a number in a string.
 fn parse_time(text: &str) -> Option<i64> {
-    let zoned = text.parse::<jiff::Timestamp>().ok();
-    let utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    let time = zoned.or_else(|| utc().map(|time| time.timestamp()));
-    time.map(jiff::Timestamp::as_millisecond).or_else(|| epoch_ms(text.parse().ok()?))
+    clock::parse(text).or_else(|| epoch_ms(text.parse().ok()?))
 }

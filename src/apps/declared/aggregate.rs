@@ -5,22 +5,25 @@
 //! other event late; more stretches than are shown are never kept, the oldest go first. Invariant: the same records make the
 //! same partial on every instance, and figures do not depend on how records lie over partitions; what is shown depends on
 //! `now_ms` too, so that a window slides without a record.
-//! Not here: the figures themselves (`figures`).
+//! Not here: the figures themselves (`figures`), slots and what is late (`window`).
 
 use super::{
     declaration::Span,
     figures::{Cell, Named, Sample, When},
 };
-use crate::clock;
+use crate::{
+    clock,
+    window::{Merge, Sliding, Window},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// Names that an aggregate shows beside its figures.
 pub const TAKEN: [&str; 5] = ["from", "to", "late", "group", "windows"];
 
-/// Stretches kept beside those that are shown: so many wrong clocks cost nothing of a window.
-const SPARE: usize = 8;
+/// Slots kept beside those that are shown: so many wrong clocks cost nothing of a window.
+const SPARE: i64 = 8;
 
 /// What one partition brought to one group.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,14 +34,23 @@ pub struct Aggregate {
     /// What makes the group, by name, where it is made of several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     group: Vec<(String, Value)>,
-    /// By the begin of their stretch, the oldest first; the one of `Span::All` begins at 0.
-    buckets: Vec<Bucket>,
+    slots: Sliding<Cells>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Bucket {
-    from_ms: i64,
-    cells: BTreeMap<String, Cell>,
+/// What the figures have taken in of one slot, by the cell's name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Cells(BTreeMap<String, Cell>);
+
+impl Merge for Cells {
+    fn merge(&mut self, other: &Cells) {
+        for (name, cell) in &other.0 {
+            match self.0.get_mut(name) {
+                Some(held) => held.merge(cell),
+                None => drop(self.0.insert(name.clone(), cell.clone())),
+            }
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
@@ -58,38 +70,18 @@ pub struct Taken<'a> {
 }
 
 impl Span {
-    /// The begin of the stretch that a time belongs to.
-    fn begin(self, time_ms: i64) -> i64 {
-        self.step_ms().map_or(0, |step| time_ms.div_euclid(step) * step)
-    }
-
-    fn step_ms(self) -> Option<i64> {
+    /// The slots it is made of; all that is kept of `Span::All` is one.
+    fn window(self) -> Window {
+        let of = |slot_ms: i64, shown: i64| Window {
+            slot_ms,
+            slots: (shown - 1).max(0) as usize,
+            // No event is ahead of its record: what is kept for those is kept for wrong clocks.
+            ahead_ms: slot_ms.saturating_mul(SPARE).min(i64::MAX / 4),
+        };
         match self {
-            Span::All => None,
-            Span::Tumbling { window_ms, .. } => Some(window_ms),
-            Span::Sliding { slide_ms, .. } => Some(slide_ms),
-        }
-    }
-
-    /// The begin of the oldest stretch that is kept at `now_ms`.
-    fn oldest(self, now_ms: i64) -> i64 {
-        match self {
-            Span::All => 0,
-            Span::Tumbling { window_ms, windows_max } => {
-                let before = window_ms.saturating_mul(windows_max as i64 - 1);
-                self.begin(now_ms).saturating_sub(before)
-            }
-            // The stretch under way, and those before it that make a whole window.
-            Span::Sliding { window_ms, slide_ms } => self.begin(now_ms) - window_ms + slide_ms,
-        }
-    }
-
-    /// How many stretches are kept.
-    fn buckets_max(self) -> usize {
-        match self {
-            Span::All => 1,
-            Span::Tumbling { windows_max, .. } => windows_max + SPARE,
-            Span::Sliding { window_ms, slide_ms } => (window_ms / slide_ms.max(1)) as usize + SPARE,
+            Span::All => Window { slot_ms: 1, slots: 0, ahead_ms: 0 },
+            Span::Tumbling { window_ms, windows_max } => of(window_ms, windows_max as i64),
+            Span::Sliding { window_ms, slide_ms } => of(slide_ms, window_ms / slide_ms),
         }
     }
 }
@@ -101,44 +93,34 @@ impl Aggregate {
         if self.group.is_empty() {
             self.group = group;
         }
-        let from_ms = span.begin(when.time_ms);
-        if from_ms < span.oldest(record_ms) {
-            self.late += 1;
-            return;
+        let window = span.window();
+        let time_ms = match span {
+            Span::All => Some(0),
+            _ => window.event_ms(Some(when.time_ms), record_ms),
+        };
+        match time_ms {
+            None => self.late += 1,
+            Some(time_ms) => {
+                let slot = self.slots.at(&window, time_ms);
+                slot.into_iter().for_each(|cells| count(&mut cells.0, figures, samples, when));
+            }
         }
-        count(self.cells(from_ms), figures, samples, when);
-        let over = self.buckets.len().saturating_sub(span.buckets_max());
-        self.buckets.drain(..over);
     }
 
     /// About how many bytes it takes where it is stored.
     pub fn size(&self) -> usize {
         const AROUND: usize = 100;
-        let cells = self.buckets.iter().flat_map(|bucket| &bucket.cells);
-        AROUND
-            + self.buckets.len() * AROUND
-            + cells.map(|(name, cell)| name.len() + cell.size()).sum::<usize>()
-    }
-
-    fn cells(&mut self, from_ms: i64) -> &mut BTreeMap<String, Cell> {
-        let at = self.buckets.partition_point(|bucket| bucket.from_ms < from_ms);
-        if self.buckets.get(at).is_none_or(|bucket| bucket.from_ms != from_ms) {
-            self.buckets.insert(at, Bucket { from_ms, cells: BTreeMap::new() });
-        }
-        #[allow(clippy::indexing_slicing)] // found or inserted just above
-        &mut self.buckets[at].cells
+        let cells = self.slots.iter().flat_map(|(_, cells)| &cells.0);
+        AROUND + self.slots.len() * AROUND + cells.map(|(name, cell)| name.len() + cell.size()).sum::<usize>()
     }
 
     /// Takes in another partition's part.
-    pub fn merge(&mut self, other: Aggregate) {
+    pub fn merge(&mut self, other: Aggregate, span: Span) {
         self.late += other.late;
         if self.group.is_empty() {
             self.group = other.group;
         }
-        for Bucket { from_ms, cells } in other.buckets {
-            let ours = self.cells(from_ms);
-            cells.into_iter().for_each(|(name, cell)| add(ours, name, cell));
-        }
+        self.slots.merge(&other.slots, &span.window());
     }
 
     /// What is shown at `now_ms`.
@@ -147,27 +129,22 @@ impl Aggregate {
         if !self.group.is_empty() {
             shown.insert("group".into(), Value::Object(self.group.iter().cloned().collect()));
         }
+        let window = span.window();
+        let (current, before) = (window.slot(now_ms), window.slots as i64);
+        let stretch = |slots: RangeInclusive<i64>| {
+            let (from, to) = (window.begins_ms(*slots.start()), window.begins_ms(*slots.end() + 1));
+            let mut stretch: Map<_, _> = between(from, to).into_iter().collect();
+            stretch.extend(self.figures(figures, slots));
+            stretch
+        };
         match span {
-            Span::All => shown.extend(self.stretch(figures, i64::MIN, i64::MAX)),
-            Span::Sliding { window_ms, slide_ms } => {
-                let to = span.begin(now_ms) + slide_ms;
-                shown.extend(between(to - window_ms, to));
-                shown.extend(self.stretch(figures, to - window_ms, to));
-            }
-            Span::Tumbling { window_ms, windows_max } => {
-                let current = span.begin(now_ms);
-                let window = |back: usize| {
-                    let from = current - window_ms.saturating_mul(back as i64);
-                    let mut window: Map<_, _> = between(from, from + window_ms).into_iter().collect();
-                    window.extend(self.stretch(figures, from, from + window_ms));
-                    window
-                };
-                shown.extend(window(0));
-                let is_kept = |back: &usize| {
-                    let from = current - window_ms.saturating_mul(*back as i64);
-                    self.buckets.iter().any(|bucket| bucket.from_ms == from)
-                };
-                let past = (1..windows_max).filter(is_kept).map(|back| Value::Object(window(back)));
+            Span::All => shown.extend(self.figures(figures, 0..=0)),
+            Span::Sliding { .. } => shown.extend(stretch(current - before..=current)),
+            Span::Tumbling { .. } => {
+                shown.extend(stretch(current..=current));
+                let is_kept = |slot: &i64| self.slots.slots().any(|kept| kept == *slot);
+                let past = (current - before..current).rev().filter(is_kept);
+                let past = past.map(|slot| Value::Object(stretch(slot..=slot)));
                 shown.insert("windows".into(), Value::Array(past.collect()));
             }
         }
@@ -177,13 +154,12 @@ impl Aggregate {
         Value::Object(shown)
     }
 
-    /// The figures over the buckets that begin in `from..to`.
-    fn stretch(&self, figures: &[Named], from: i64, to: i64) -> Vec<(String, Value)> {
-        let mut cells = BTreeMap::new();
-        for bucket in self.buckets.iter().filter(|bucket| (from..to).contains(&bucket.from_ms)) {
-            bucket.cells.iter().for_each(|(name, cell)| add(&mut cells, name.clone(), cell.clone()));
-        }
-        let show = |named: &Named| (named.name.clone(), named.figure.show(cells.get(&named.cell)));
+    /// The figures over these slots.
+    fn figures(&self, figures: &[Named], slots: RangeInclusive<i64>) -> Vec<(String, Value)> {
+        let mut sum = Cells::default();
+        let within = self.slots.iter().filter(|(slot, _)| slots.contains(slot));
+        within.for_each(|(_, cells)| sum.merge(cells));
+        let show = |named: &Named| (named.name.clone(), named.figure.show(sum.0.get(&named.cell)));
         figures.iter().map(show).collect()
     }
 }
@@ -204,13 +180,6 @@ fn count(cells: &mut BTreeMap<String, Cell>, figures: &[Named], samples: &[Optio
                 cells.extend(begun.map(|cell| (named.cell.clone(), cell)));
             }
         }
-    }
-}
-
-fn add(cells: &mut BTreeMap<String, Cell>, name: String, cell: Cell) {
-    match cells.get_mut(&name) {
-        Some(held) => held.merge(cell),
-        None => drop(cells.insert(name, cell)),
     }
 }
 
@@ -296,9 +265,9 @@ mod tests {
     #[test]
     fn no_clocks_make_it_grow() {
         let events: Vec<Said> = (0..2_000).map(|i| (i * 70_000, i * 70_000, 1)).collect();
-        for (span, most) in [(Span::All, 1), (SLIDING, 6 + SPARE), (TUMBLING, 3 + SPARE)] {
+        for (span, most) in [(Span::All, 1), (SLIDING, 6 + SPARE as usize), (TUMBLING, 3 + SPARE as usize)] {
             let aggregate = over(span, 0, &events);
-            assert_eq!(aggregate.buckets.len(), most);
+            assert_eq!(aggregate.slots.len(), most);
             assert_eq!(aggregate.show(&figures(), span, 1_999 * 70_000)["last /n"], 1);
         }
     }
@@ -348,7 +317,7 @@ mod tests {
                     take(&mut parts[*partition as usize], span, (*partition, offset), said);
                     take(&mut whole, span, (*partition, offset), said);
                 }
-                let merged = parts.into_iter().reduce(|mut held, other| { held.merge(other); held });
+                let merged = parts.into_iter().reduce(|mut held, other| { held.merge(other, span); held });
                 let merged = merged.expect("eight");
                 for now_ms in [99_999, 130_000, 160_000] {
                     let found = merged.show(&figures(), span, now_ms);

@@ -6,17 +6,11 @@
 //! Not here: windows and groups (`aggregate`).
 
 use super::pointer::Pointer;
+use crate::window::{Merge, Sketch};
 use cardinality_estimator::CardinalityEstimator;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sketches_ddsketch::{Config, DDSketch};
 
-/// A quantile is within one percent of the true value.
-const SKETCH_ERROR: f64 = 0.01;
-/// Bins of one sketch; beyond it the smallest values share one.
-const SKETCH_BINS_MAX: u32 = 1_024;
-/// Values nearer to zero than this count as zero.
-const SKETCH_MIN: f64 = 1e-6;
 const NAMES: [&str; 8] = ["count", "sum", "min", "max", "mean", "last", "distinct", "quantile"];
 
 /// One figure of an aggregate, as it is declared: `count`, `mean /ms`, `quantile 0.99 /ms`.
@@ -149,7 +143,11 @@ impl Figure {
             (Figure::Max(_), Sample::Number(n)) => Cell::Max(*n),
             (Figure::Last(_), Sample::Value(value)) => Cell::Last { when, value: value.clone() },
             (Figure::Distinct(_), Sample::Value(value)) => Cell::Distinct(Distinct::of(value)),
-            (Figure::Quantile(..), Sample::Number(n)) => Cell::Quantile(Sketch::of(*n)),
+            (Figure::Quantile(..), Sample::Number(n)) => {
+                let mut sketch = Sketch::default();
+                sketch.add(*n);
+                Cell::Quantile(sketch)
+            }
             _ => return None,
         })
     }
@@ -166,7 +164,9 @@ impl Figure {
             (Figure::Min(_), Some(Cell::Min(n))) | (Figure::Max(_), Some(Cell::Max(n))) => number(*n),
             (Figure::Last(_), Some(Cell::Last { value, .. })) => value.clone(),
             (Figure::Distinct(_), Some(Cell::Distinct(distinct))) => json!(distinct.0.estimate()),
-            (Figure::Quantile(share, _), Some(Cell::Quantile(sketch))) => sketch.quantile(*share),
+            (Figure::Quantile(share, _), Some(Cell::Quantile(sketch))) => {
+                sketch.quantile(*share).map_or(Value::Null, number)
+            }
             _ => Value::Null,
         }
     }
@@ -202,7 +202,7 @@ impl Cell {
                 *value = newer.clone();
             }
             (Cell::Distinct(distinct), Sample::Value(value)) => distinct.0.insert(value.to_string().as_str()),
-            (Cell::Quantile(sketch), Sample::Number(number)) => sketch.0.add(*number),
+            (Cell::Quantile(sketch), Sample::Number(number)) => sketch.add(*number),
             _ => {}
         }
     }
@@ -216,27 +216,29 @@ impl Cell {
             + match self {
                 Cell::Last { value, .. } => size_of_value(value),
                 Cell::Distinct(distinct) => distinct.0.size_of() * DIGITS,
-                Cell::Quantile(sketch) => AROUND * 4 + sketch.0.length() * DIGITS,
+                Cell::Quantile(sketch) => AROUND * 4 + sketch.bins() * DIGITS,
                 Cell::Count(_) | Cell::Sum { .. } | Cell::Min(_) | Cell::Max(_) => 0,
             }
     }
+}
 
-    /// Takes in all that `other` has; a cell of another figure is passed over.
-    pub fn merge(&mut self, other: Cell) {
+/// Takes in all that `other` has; a cell of another figure is passed over.
+impl Merge for Cell {
+    fn merge(&mut self, other: &Cell) {
         match (self, other) {
             (Cell::Count(n), Cell::Count(more)) => *n += more,
             (Cell::Sum { n, sum }, Cell::Sum { n: more, sum: theirs }) => {
                 *n += more;
                 *sum += theirs;
             }
-            (Cell::Min(n), Cell::Min(other)) => *n = n.min(other),
-            (Cell::Max(n), Cell::Max(other)) => *n = n.max(other),
-            (Cell::Last { when, value }, Cell::Last { when: theirs, value: newer }) if *when < theirs => {
-                *when = theirs;
-                *value = newer;
+            (Cell::Min(n), Cell::Min(other)) => *n = n.min(*other),
+            (Cell::Max(n), Cell::Max(other)) => *n = n.max(*other),
+            (Cell::Last { when, value }, Cell::Last { when: theirs, value: newer }) if *when < *theirs => {
+                *when = *theirs;
+                *value = newer.clone();
             }
             (Cell::Distinct(distinct), Cell::Distinct(other)) => distinct.0.merge(&other.0),
-            (Cell::Quantile(sketch), Cell::Quantile(other)) => sketch.merge(&other),
+            (Cell::Quantile(sketch), Cell::Quantile(other)) => sketch.merge(other),
             _ => {}
         }
     }
@@ -288,50 +290,6 @@ impl TryFrom<String> for Distinct {
     }
 }
 
-/// Sketch of a distribution (DDSketch): every quantile within one percent.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Sketch(DDSketch);
-
-impl Sketch {
-    fn of(number: f64) -> Self {
-        let mut sketch = DDSketch::new(Config::new(SKETCH_ERROR, SKETCH_BINS_MAX, SKETCH_MIN));
-        sketch.add(number);
-        Sketch(sketch)
-    }
-
-    fn merge(&mut self, other: &Sketch) {
-        // It fails for sketches of another shape alone, which a later version of this file may have left behind.
-        let _ = self.0.merge(&other.0);
-    }
-
-    fn quantile(&self, share: f64) -> Value {
-        let found = self.0.quantile(share).ok().flatten();
-        let (low, high) = (self.0.min().unwrap_or(f64::MIN), self.0.max().unwrap_or(f64::MAX));
-        found.map_or(Value::Null, |found| number(found.clamp(low, high)))
-    }
-}
-
-impl std::fmt::Debug for Sketch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sketch(of {})", self.0.count())
-    }
-}
-
-impl From<Sketch> for String {
-    fn from(sketch: Sketch) -> String {
-        serde_json::to_string(&sketch.0).unwrap_or_default()
-    }
-}
-
-impl TryFrom<String> for Sketch {
-    type Error = serde_json::Error;
-
-    fn try_from(text: String) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(&text).map(Sketch)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,7 +307,7 @@ mod tests {
             match &mut cell {
                 // Either way a cell takes a sample in comes to the same.
                 Some(cell) if at % 2 == 0 => cell.take(&sample, when(at as i64, at as u64)),
-                Some(cell) => cell.merge(figure.begin(&sample, when(at as i64, at as u64)).expect("cell")),
+                Some(cell) => cell.merge(&figure.begin(&sample, when(at as i64, at as u64)).expect("cell")),
                 None => cell = figure.begin(&sample, when(at as i64, at as u64)),
             }
             let stored = serde_json::to_string(&cell).expect("stored");

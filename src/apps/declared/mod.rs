@@ -217,8 +217,8 @@ impl Declared {
                 held.merge(other, *events_max, *bytes_max);
                 Entity::Recent(held)
             }
-            (Entity::Aggregate(mut held), Entity::Aggregate(other), _) => {
-                held.merge(other);
+            (Entity::Aggregate(mut held), Entity::Aggregate(other), Project::Aggregate { span, .. }) => {
+                held.merge(other, *span);
                 Entity::Aggregate(held)
             }
             (held, _, _) => held,
