@@ -26,7 +26,7 @@ CLIENTS := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcar
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
+.PHONY: fuzz help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
         build-tests replay bench faults services-up services-down
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo 'make replay           send a public data set to what make run serves, as if it happened now (ARGS=--help)'
 	@echo 'make bench            the table of figures (ONLY=name for one row)'
 	@echo 'make faults           every fault with its proof (ONLY=F14 SEED=7 replays one)'
+	@echo 'make fuzz TARGET=record   look for input that breaks it: record, position, query, payload (SECONDS=600)'
 	@echo 'make services-up      leave Kafka, MongoDB and Redis running: eval "$$(scripts/services env)"'
 	@echo 'make services-down    end them and remove their data'
 
@@ -137,6 +138,11 @@ bench: build-tests
 faults: build-tests
 	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- \
 	  cargo test $(CARGO_FLAGS) --lib -- --ignored --exact --nocapture tests::faults::every_fault_is_survived
+
+# Needs a nightly compiler and `cargo install cargo-fuzz`. No sanitizer: what is ours has no unsafe line.
+SECONDS ?= 600
+fuzz:
+	cargo +nightly fuzz run -s none $(TARGET) -- -max_total_time=$(SECONDS) -max_len=4096
 
 services-up:
 	@$(SERVICES) up kafka mongodb redis

@@ -4,7 +4,7 @@
 //! is handed over is bounded like any client's; pages come by themselves, as fast as they are read.
 //! Not here: rooms (`engine`), guards and headers (`http`).
 
-mod cursor;
+pub mod cursor;
 mod listener;
 
 use self::{

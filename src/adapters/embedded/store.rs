@@ -96,14 +96,15 @@ impl EmbeddedStore {
         let permit = self.root.committer.admit(bytes.sum::<usize>() + upserts.len() * 64).await;
         let (root, number, small) = (self.root.clone(), stream.number, upserts.len() <= SMALL);
         let prepare = move || {
-            let puts = upserts.into_iter().map(|upsert| {
+            let mut puts = Vec::with_capacity(upserts.len());
+            for upsert in upserts {
                 let mut put = Put::new(number, upsert, |name| root.committer.hash(DOCUMENTS, name));
                 if !small {
                     put.look(&root.folder.spaces.documents, &root.stripes)?;
                 }
-                Ok(put)
-            });
-            puts.collect::<fjall::Result<Vec<_>>>()
+                puts.push(put);
+            }
+            Ok::<_, fjall::Error>(puts)
         };
         let puts =
             if small { prepare().map_err(|e| unreadable(&e))? } else { self.blocking(prepare).await? };

@@ -8,7 +8,7 @@ mod call;
 mod connect;
 mod errors;
 mod guard;
-mod json;
+pub mod json;
 mod pack;
 mod read;
 mod register;

@@ -27,26 +27,29 @@ pub struct Session {
     pub line: Arc<Line>,
 }
 
-#[derive(Deserialize)]
+/// The argument of `subscribe`.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Subscribe {
-    rooms: Vec<String>,
+pub struct Subscribe {
+    pub rooms: Vec<String>,
     #[serde(default)]
-    since: Option<HashMap<String, Option<String>>>,
+    pub since: Option<HashMap<String, Option<String>>>,
 }
 
-#[derive(Deserialize)]
+/// The argument of `page`.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Page {
-    room: String,
+pub struct Page {
+    pub room: String,
     #[serde(default)]
-    after: Option<String>,
+    pub after: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// The argument of `unsubscribe`.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Unsubscribe {
-    rooms: Vec<String>,
+pub struct Unsubscribe {
+    pub rooms: Vec<String>,
 }
 
 /// An event that was carried out while it was extracted.

@@ -4,7 +4,7 @@
 //! sends or fails to read takes more memory than configured; a page of a foreign origin opens no session.
 //! Not here: rooms, answers, pace (`engine`).
 
-mod calls;
+pub mod calls;
 pub mod line;
 mod listener;
 

@@ -127,6 +127,7 @@ impl<A: App> Fold<A> {
         let mut confirmed = Confirmed { counts: self.count(), ..Confirmed::default() };
         confirmed.outcomes = self.outcomes();
         confirmed.finished = self.finished();
+        confirmed.changes.reserve(self.in_batch.len());
         for id in std::mem::take(&mut self.in_batch) {
             let Some(slot) = self.cache.get_mut(id) else { continue };
             slot.in_batch = false;

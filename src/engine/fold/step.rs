@@ -85,6 +85,7 @@ impl<A: App> Fold<A> {
     }
 
     fn upserts(&mut self, only: Option<&FxHashSet<SlotId>>, effects: &mut Effects) -> Result<(), Fault> {
+        effects.upserts.reserve(only.map_or(self.in_batch.len(), FxHashSet::len));
         for &id in &self.in_batch {
             if only.is_some_and(|slots| !slots.contains(&id)) {
                 continue;
