@@ -110,7 +110,8 @@ impl Statecast {
         hear(child.stdout.take().expect("stdout"), true, said.clone());
         hear(child.stderr.take().expect("stderr"), false, said.clone());
         let pid = child.id().expect("pid");
-        let http = Client::new();
+        // Shorter than the server keeps a silent connection, or it would now and then be closed under a request.
+        let http = Client::builder().pool_idle_timeout(Duration::from_secs(5)).build().expect("a client");
         Statecast { child, said, base: String::new(), admin: String::new(), pid, http, _cwd: cwd }
     }
 

@@ -81,9 +81,13 @@ pub const ALL: &[Case] = &[
 ];
 
 async fn killed(seed: u64) -> Outcome {
+    killed_times(5, seed).await
+}
+
+pub async fn killed_times(times: u32, seed: u64) -> Outcome {
     let mut dice = StdRng::seed_from_u64(seed);
     let (scene, mut statecast) = Scene::begin("f1", seed, &[]).await;
-    for _ in 0..5 {
+    for _ in 0..times {
         sleep(Duration::from_millis(dice.random_range(300..3_000))).await;
         statecast.kill().await;
         statecast = scene.start().await;

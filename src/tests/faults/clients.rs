@@ -8,7 +8,7 @@ use crate::{
     metrics,
     tests::e2e::{binary::Statecast, eventually, within},
 };
-use futures_util::{SinkExt, StreamExt, future::join_all};
+use futures_util::{SinkExt, StreamExt, future::join_all, stream};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     net::SocketAddr,
@@ -100,7 +100,11 @@ pub async fn cut_and_back(seed: u64) -> Outcome {
     sleep(Duration::from_secs(10)).await;
     proxy.mode.shut.store(false, Ordering::Relaxed);
     let took = all_are_there(&scene, &statecast, CROWD).await;
-    assert!(scene.connections() >= before + CROWD as u64, "they did not come back");
+    within(BACK_WITHIN, "every one of them came back", async || {
+        let again = scene.connections() - before;
+        if again >= CROWD as u64 { Ok(()) } else { Err(again) }
+    })
+    .await;
     let recovery = scene.recovered().await;
     same_process(&statecast).await;
     let mut outcome = scene.judge(&statecast, recovery).await;
@@ -147,12 +151,13 @@ pub async fn half_requests(seed: u64) -> Outcome {
     let (scene, statecast) = Scene::begin("f34", seed, &[]).await;
     let at: SocketAddr = address(&statecast.base).parse().expect("an address");
     let open = async || {
-        let all = (0..COUNT).map(|number| async move {
+        // Beyond what the kernel holds of connections that are not accepted yet, it takes some for open that are not.
+        let all = stream::iter(0..COUNT).map(|number| async move {
             let mut socket = TcpStream::connect(at).await.expect("connected");
             socket.write_all(HALVES[number % HALVES.len()]).await.expect("sent");
             socket
         });
-        join_all(all).await
+        all.buffer_unordered(50).collect::<Vec<_>>().await
     };
     let mut held = open().await;
     eventually("they are held", async || {

@@ -93,8 +93,12 @@ pub async fn swallowed(seed: u64) -> Outcome {
 }
 
 pub async fn store_flaps(seed: u64) -> Outcome {
+    store_flaps_times(10, seed).await
+}
+
+pub async fn store_flaps_times(times: u32, seed: u64) -> Outcome {
     let (proxy, scene, statecast) = behind_proxy("f24", seed).await;
-    for _ in 0..10 {
+    for _ in 0..times {
         proxy.mode.shut.store(true, Ordering::Relaxed);
         proxy.cut_all();
         sleep(BETWEEN).await;

@@ -17,6 +17,7 @@ mod report;
 mod sampler;
 mod scene;
 mod services;
+mod socket;
 mod watcher;
 
 use report::Row;
@@ -44,4 +45,18 @@ async fn every_fault_is_survived() {
     report::write(&rows, only.is_none());
     let failed: Vec<_> = rows.iter().filter(|row| row.failed()).map(Row::line).collect();
     assert!(failed.is_empty(), "not survived:\n{}", failed.join("\n"));
+}
+
+/// Those that break nothing which other tests of the same run need, with few rounds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_and_a_store_that_comes_and_goes_are_survived() {
+    if crate::tests::services::kafka().is_none() || crate::tests::services::mongodb().is_none() {
+        return;
+    }
+    let seed = rand::random_range(0..1_000_000);
+    eprintln!("make faults ONLY=F1 SEED={seed}, or F24");
+    let killed = cases::killed_times(2, seed).await;
+    assert!(killed.memory_mib > 0, "{killed:?}");
+    let flapped = dependencies::store_flaps_times(3, seed).await;
+    assert!(flapped.memory_mib > 0, "{flapped:?}");
 }

@@ -73,7 +73,9 @@ impl Proxy {
         let accept = tokio::spawn(async move {
             for number in 0_u64.. {
                 let Ok((client, _)) = listener.accept().await else { return };
-                let (target, mode, cut) = (target.clone(), modes.clone(), cut.clone());
+                let (target, mode, mut cut) = (target.clone(), modes.clone(), cut.clone());
+                // Before the look at `shut`: who comes between the two is cut.
+                cut.mark_unchanged();
                 if !mode.shut.load(Ordering::Relaxed) {
                     tokio::spawn(through(client, target, mode, cut, seed.wrapping_add(number)));
                 }
@@ -100,7 +102,6 @@ async fn through(
         // Closed means reset, as a cut line is.
         let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
     }
-    cut.mark_unchanged();
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     tokio::select! {
         () = pass(from_client, to_server, &mode, None) => {}

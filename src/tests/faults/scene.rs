@@ -4,7 +4,7 @@ use super::{
     audit::Truth,
     feed::{Feed, KEYS, Mix},
     sampler::Sampler,
-    watcher::{Base, Habit, Watcher},
+    watcher::{Base, Habit, Transport, Watcher},
 };
 use crate::{
     metrics,
@@ -114,13 +114,15 @@ impl Scene {
                 _ => keys.iter().map(|key| format!("kv/{key}")).collect(),
             };
             let habit = [Habit::Fast, Habit::Slow, Habit::Cut][viewer % 3];
-            self.watchers.push((Watcher::start(&self.base, rooms, habit), keys));
+            let transport = if matches!(viewer % 4, 1 | 2) { Transport::SocketIo } else { Transport::Sse };
+            self.watchers.push((Watcher::start(&self.base, rooms, habit, transport), keys));
         }
     }
 
     pub fn watch_key(&mut self, key: &str, count: usize) {
-        for _ in 0..count {
-            let watcher = Watcher::start(&self.base, vec![format!("kv/{key}")], Habit::Fast);
+        for viewer in self.watchers.len()..self.watchers.len() + count {
+            let transport = if viewer % 2 == 0 { Transport::Sse } else { Transport::SocketIo };
+            let watcher = Watcher::start(&self.base, vec![format!("kv/{key}")], Habit::Fast, transport);
             self.watchers.push((watcher, vec![key.to_owned()]));
         }
     }

@@ -1,7 +1,8 @@
-//! Readers of `/live` that come back whenever they are cut: some fast, some slow, some that cut themselves.
+//! Viewers, over server-sent events or Socket.IO, that come back whenever they are cut: some fast, some slow, some that cut themselves.
 //!
 //! Invariant: none of them is ever shown a version below one it was shown before.
 
+use super::socket;
 use crate::tests::e2e::sse::Parser;
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -23,12 +24,20 @@ pub struct Shown {
     pub connections: u64,
     /// It watches the stream, not single keys.
     pub in_pages: bool,
+    /// Of each room the newest position it was told, as Socket.IO resumes.
+    pub since: BTreeMap<String, String>,
     cursor: Option<String>,
 }
 
 pub struct Watcher {
     pub shown: Arc<Mutex<Shown>>,
     task: JoinHandle<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Transport {
+    Sse,
+    SocketIo,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +50,15 @@ pub enum Habit {
 }
 
 impl Watcher {
-    pub fn start(base: &Base, rooms: Vec<String>, habit: Habit) -> Watcher {
+    pub fn start(base: &Base, rooms: Vec<String>, habit: Habit, transport: Transport) -> Watcher {
         let shown = Arc::<Mutex<Shown>>::default();
         let (base, told) = (base.clone(), shown.clone());
         let task = tokio::spawn(async move {
             loop {
-                watch(&base, &rooms, habit, &told).await;
+                match transport {
+                    Transport::Sse => watch(&base, &rooms, habit, &told).await,
+                    Transport::SocketIo => socket::watch(&base, &rooms, habit, &told).await,
+                }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
@@ -90,11 +102,16 @@ async fn watch(base: &Base, rooms: &[String], habit: Habit, shown: &Mutex<Shown>
 }
 
 impl Shown {
-    fn take(&mut self, name: &str, id: Option<String>, data: &Value) {
+    pub fn take(&mut self, name: &str, id: Option<String>, data: &Value) {
         if id.is_some() {
             self.cursor = id;
         }
         let each = |data: &Value| data.as_array().cloned().unwrap_or_else(|| vec![data.clone()]);
+        for told in each(data) {
+            if let (Some(room), Some(position)) = (told["room"].as_str(), told["position"].as_str()) {
+                self.since.insert(room.to_owned(), position.to_owned());
+            }
+        }
         match name {
             "change" => each(data).iter().for_each(|change| self.show(change, true)),
             "snapshot" | "resync" => {
