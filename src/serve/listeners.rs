@@ -4,10 +4,15 @@
 
 use super::Fault;
 use crate::{cli::Exit, config::Server};
+use socket2::{Domain, Socket, Type};
 use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener},
 };
+
+/// Connections that may wait to be taken. The 128 of the standard library are too few for the clients of a stopped
+/// instance, who all come at once; the system takes as many as `net.core.somaxconn` (4096) allows.
+const WAITING_MAX: i32 = 4_096;
 
 /// The open ports. Nobody is answered yet; who connects waits in the queue of the system.
 #[derive(Debug)]
@@ -45,9 +50,17 @@ fn listener(setting: &str, address: &str) -> Result<TcpListener, Fault> {
     let parsed: SocketAddr = address
         .parse()
         .map_err(|_| Fault::new(Exit::Configuration, format!("{setting} {address} must be IP:PORT")))?;
-    let listener = TcpListener::bind(parsed).map_err(fault)?;
-    listener.set_nonblocking(true).map_err(fault)?;
-    Ok(listener)
+    bind(parsed).map_err(fault)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: an address whose old connections linger can be had at once.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(WAITING_MAX)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]
