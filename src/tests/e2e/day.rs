@@ -4,7 +4,7 @@
 //! them on a Kafka (`scripts/services run kafka -- ...`).
 //! Not tests of speed: they fail when events are missing, or when memory is over its bound.
 
-use super::{binary::Statecast, eventually};
+use super::{binary::Statecast, eventually, sse::Parser};
 use crate::{clock, tests::services};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::{
@@ -13,7 +13,10 @@ use rdkafka::{
 };
 use reqwest::Client;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 /// Streams of the agents, the topics they have here, and how many of a hundred events each gets.
 const STREAMS: [(&str, &str, u64); 4] = [
@@ -176,5 +179,86 @@ async fn the_answers_while_20000_events_come_each_second() {
         at(0.99),
         at(1.0)
     );
+    statecast.terminate().await;
+}
+
+/// What `agents:actions` shows, read as it comes: how long each action was under way, in ms, if it was not shown before.
+fn newly_shown(found: &Value, shown: &mut HashSet<String>, took_ms: &mut Vec<i64>) {
+    match found {
+        Value::Array(items) => items.iter().for_each(|item| newly_shown(item, shown, took_ms)),
+        Value::Object(members) => {
+            if let (Some(id), Some(time)) = (found["correlationId"].as_str(), found["createdAt"].as_str())
+                && shown.insert(id.to_owned())
+            {
+                took_ms.push(clock::now_ms() - clock::parse(time).expect("a time"));
+            }
+            members.values().for_each(|member| newly_shown(member, shown, took_ms));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn what_a_dashboard_sees_of_300_actions_a_second() {
+    // The feed holds 100: at this rate an action is in it for a third of a second.
+    const PER_S: u64 = 300;
+    const SECONDS: u64 = 20;
+    const STEP: Duration = Duration::from_millis(1);
+    let Some(brokers) = services::kafka() else { return };
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    let topic = format!("seen-{run}");
+    let statecast = Statecast::start(&[
+        "log.kind=kafka".to_owned(),
+        format!("kafka.brokers={brokers}"),
+        format!("kafka.group_prefix=seen-{run}"),
+        format!("streams.agents-actions.topic={topic}"),
+    ])
+    .await;
+    let live = Client::new().get(format!("{}/live?room=agents:actions", statecast.base));
+    let mut body = live.send().await.expect("an answer").bytes_stream();
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .set("linger.ms", "0")
+        .create()
+        .expect("producer");
+    let producing = std::thread::spawn(move || {
+        let (began, mut sent) = (Instant::now(), 0);
+        while sent < PER_S * SECONDS {
+            let due = (began.elapsed().as_secs_f64() * PER_S as f64) as u64;
+            for n in sent..due.min(PER_S * SECONDS) {
+                // The 40 to 69 of a hundred are actions.
+                let (_, agent, event) = event(n / 30 * 100 + 40 + n % 30, clock::now_ms());
+                let value = event.to_string();
+                let record = FutureRecord::to(&topic).key(&agent).payload(&value);
+                drop(producer.send_result(record).map_err(|(error, _)| error).expect("room in the producer"));
+            }
+            sent = sent.max(due.min(PER_S * SECONDS));
+            std::thread::sleep(STEP);
+        }
+        producer.flush(Duration::from_secs(60)).expect("acknowledged");
+    });
+    let (mut parser, mut shown, mut took_ms) = (Parser::default(), HashSet::new(), Vec::new());
+    while (shown.len() as u64) < PER_S * SECONDS {
+        let more = tokio::time::timeout(Duration::from_secs(10), body.next()).await;
+        let Ok(Some(Ok(bytes))) = more else { break };
+        for event in parser.take(&bytes) {
+            newly_shown(&event.data, &mut shown, &mut took_ms);
+        }
+    }
+    producing.join().expect("produced");
+    // The first two seconds warm up.
+    let mut took_ms = took_ms.split_off((2 * PER_S as usize).min(took_ms.len()));
+    took_ms.sort_unstable();
+    let at = |share: f64| took_ms.get(((took_ms.len() as f64 - 1.0) * share) as usize);
+    println!(
+        "{} of {} actions shown, ms: p50 {:?}, p99 {:?}, most {:?}",
+        shown.len(),
+        PER_S * SECONDS,
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+    assert!(shown.len() as u64 * 100 >= PER_S * SECONDS * 99, "a dashboard missed actions");
     statecast.terminate().await;
 }
