@@ -85,7 +85,7 @@ function Figures({ agents, actions, p, events }: { agents: Agent[]; actions: Act
   const dash = '\u2013'
   return (
     <dl class="figures">
-      <div><dt>Routing decisions</dt><dd>{agents.length ? int(agents.reduce((n, a) => n + a.requests, 0)) : dash}</dd><dd class="sub">{p?.per_min != null ? `${rate(p.per_min / 60)} /s now` : 'in 24 h'}</dd></div>
+      <div><dt>Routing decisions</dt><dd>{agents.length ? int(agents.reduce((n, a) => n + a.requests, 0)) : dash}</dd><dd class="sub">{p?.per_min != null ? `${rate(p.per_min / 60)} /s in the last minutes` : 'in 24 h'}</dd></div>
       <div><dt>Events processed</dt><dd>{events === null ? dash : int(events)}</dd><dd class="sub">{span > 0 ? `${rate((actions.length - 1) / span)} actions/s now` : ''}</dd></div>
       <div><dt>Routing time, p99</dt><dd>{p?.p99 != null ? ms(p.p99) : dash}<small>ms</small></dd><dd class="sub">{p?.p50 != null ? `p50 ${ms(p.p50)} ms` : ''}</dd></div>
       <div><dt>Cache hits</dt><dd>{p?.cache != null ? (p.cache <= 1 ? p.cache * 100 : p.cache).toFixed(1) : dash}<small>%</small></dd><dd class="sub">{p?.candidates != null ? `${p.candidates.toFixed(1)} candidates a decision` : ''}</dd></div>
