@@ -40,18 +40,23 @@ pub async fn run(arguments: &[&str]) -> Result<(), Fault> {
     while seen.joined.load(Ordering::Acquire) < clients {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    report(&seen).await
+}
+
+/// Says that it is ready, measures from a line on the input to the next one, then prints quantiles.
+pub async fn report(seen: &Seen) -> Result<(), Fault> {
     println!("joined");
     std::io::stdout().flush()?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     lines.next_line().await?;
     seen.measure.store(true, Ordering::Release);
     lines.next_line().await?;
-    println!("{}", quantiles(&seen)?);
+    println!("{}", quantiles(seen)?);
     Ok(())
 }
 
 /// Half, 99 and 99.9 of a hundred, in milliseconds, and how many were measured.
-pub fn quantiles(seen: &Seen) -> Result<String, Fault> {
+fn quantiles(seen: &Seen) -> Result<String, Fault> {
     let mut latencies = seen.latencies_us.lock().map_err(|_| "a client panicked")?.clone();
     latencies.sort_unstable();
     let quantile = |q: f64| {

@@ -2,7 +2,7 @@
 
 use crate::{
     Fault,
-    clients::{Seen, quantiles, take},
+    clients::{Seen, report, take},
     produce::PARTITIONS,
 };
 use statecast::{
@@ -10,11 +10,7 @@ use statecast::{
     config,
     ports::{Log, PullLimit},
 };
-use std::{
-    io::Write,
-    sync::{Arc, atomic::Ordering},
-};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use std::sync::{Arc, atomic::Ordering};
 
 const SLICE: PullLimit = PullLimit { records_max: 1_000, bytes_max: 4 << 20 };
 
@@ -41,12 +37,5 @@ pub async fn run(arguments: &[&str]) -> Result<(), Fault> {
             Ok::<(), Fault>(())
         });
     }
-    println!("joined");
-    std::io::stdout().flush()?;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    lines.next_line().await?;
-    seen.measure.store(true, Ordering::Release);
-    lines.next_line().await?;
-    println!("{}", quantiles(&seen)?);
-    Ok(())
+    report(&seen).await
 }

@@ -184,6 +184,7 @@ fn level_now(context: &Context, tools: &Tools) -> Response {
     request_body(content = super::schema::Level, content_type = "application/json"),
     responses(
         (status = 200, description = "The directives that hold now", body = super::schema::Level),
+        (status = 400, description = "A parameter is not understood", body = ProblemBody),
         (status = 422, description = "These are no directives", body = ProblemBody)
     ))]
 pub async fn set_log_level(
