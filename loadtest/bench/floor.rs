@@ -20,9 +20,10 @@ pub async fn run(arguments: &[&str]) -> Result<(), Fault> {
     let kafka = config::Kafka { brokers: (*brokers).into(), ..config::Kafka::default() };
     let log = Arc::new(KafkaLog::new(&kafka)?);
     let seen = Arc::new(Seen::default());
+    let mut readers = tokio::task::JoinSet::new();
     for partition in 0..PARTITIONS {
         let (log, seen, topic) = (log.clone(), seen.clone(), (*topic).to_owned());
-        tokio::spawn(async move {
+        readers.spawn(async move {
             let (_, end) = log.bounds(&topic, partition).await?;
             let mut reader = log.read(&topic, 0, partition, end)?;
             loop {
@@ -37,5 +38,9 @@ pub async fn run(arguments: &[&str]) -> Result<(), Fault> {
             Ok::<(), Fault>(())
         });
     }
-    report(&seen).await
+    // A reader ends only by a fault, and what is read without it would be no floor.
+    tokio::select! {
+        done = report(&seen) => done,
+        Some(ended) = readers.join_next() => ended?,
+    }
 }

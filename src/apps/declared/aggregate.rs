@@ -98,12 +98,10 @@ impl Aggregate {
             Span::All => Some(0),
             _ => window.event_ms(Some(when.time_ms), record_ms),
         };
-        match time_ms {
+        // Nor has an event a place where every slot that may be kept is of a later time.
+        match time_ms.and_then(|time_ms| self.slots.at(&window, time_ms)) {
             None => self.late += 1,
-            Some(time_ms) => {
-                let slot = self.slots.at(&window, time_ms);
-                slot.into_iter().for_each(|cells| count(&mut cells.0, figures, samples, when));
-            }
+            Some(cells) => count(&mut cells.0, figures, samples, when),
         }
     }
 
