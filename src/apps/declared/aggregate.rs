@@ -261,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn an_event_without_a_place_behind_many_wrong_clocks_is_counted_as_late() {
+        const FAR: i64 = 4_000_000_000_000;
+        let wrong = (0..40).map(|i| (FAR + i * 60_000, FAR + i * 60_000, 1));
+        let events: Vec<Said> = wrong.chain([(5_000, 5_000, 1)]).collect();
+        assert_eq!(over(TUMBLING, 0, &events).show(&figures(), TUMBLING, 5_000)["late"], 1);
+    }
+
+    #[test]
     fn no_clocks_make_it_grow() {
         let events: Vec<Said> = (0..2_000).map(|i| (i * 70_000, i * 70_000, 1)).collect();
         for (span, most) in [(Span::All, 1), (SLIDING, 6 + SPARE as usize), (TUMBLING, 3 + SPARE as usize)] {
