@@ -168,7 +168,7 @@ pub struct Mongodb {
     pub call_timeout_ms: u64,
     /// Start waits so long for a primary before it gives up (exit 69).
     pub start_timeout_ms: u64,
-    /// Statements in one update command.
+    /// Documents in one command that writes.
     pub statements_max: usize,
 }
 

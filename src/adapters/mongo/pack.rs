@@ -1,9 +1,10 @@
-//! Packs statements into raw commands, as many as the limits of one command ask for.
+//! Packs documents and statements into raw commands, as many as the limits of one command ask for.
 //!
 //! Invariant: a command repeats what it needs to be durable (the driver adds nothing to it), and no statement goes out that
 //! the server would refuse for its size.
 //! Not here: what a statement says (`statements`).
 
+use super::{guard, statements::Id};
 use crate::ports::StoreError;
 use bson::{
     RawArrayBuf, RawDocument, RawDocumentBuf,
@@ -16,6 +17,8 @@ use serde::Serialize;
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 /// One command holds 16 MB; the rest is room for what stands around the statements.
 const COMMAND_BYTES_MAX: usize = 12 << 20;
+/// How often a command of changes says an id, beside the document itself.
+const TIMES_NAMED: usize = 2;
 
 /// What all commands of a store have in common.
 #[derive(Debug, Clone)]
@@ -76,12 +79,15 @@ pub struct Command {
     pub body: RawDocumentBuf,
 }
 
-/// Statements of one verb, cut into commands where one would hold too much.
+/// What one verb is to do, cut into commands where one would hold too much.
 pub struct Pack<'a> {
     terms: &'a Terms,
     verb: Verb,
     collection: &'a str,
+    /// Documents to insert, changes, or statements that delete.
     statements: RawArrayBuf,
+    /// Of changes: the documents they are of.
+    ids: RawArrayBuf,
     statements_len: usize,
     bytes_len: usize,
     scratch: Vec<u8>,
@@ -95,11 +101,25 @@ impl<'a> Pack<'a> {
             verb,
             collection,
             statements: RawArrayBuf::new(),
+            ids: RawArrayBuf::new(),
             statements_len: 0,
             bytes_len: 0,
             scratch: Vec::new(),
             commands: Vec::new(),
         }
+    }
+
+    /// Adds a change of the document of this id.
+    pub fn change<T: Serialize>(&mut self, id: Id<'_>, to: impl Fn(Form) -> T) -> Result<(), StoreError> {
+        self.push(to)?;
+        match id {
+            Id::Key(key) => self.ids.push(key),
+            Id::Partial { key, partition } => {
+                self.ids.push(rawdoc! { "key": key, "partition": i64::from(partition) })
+            }
+        }
+        self.bytes_len += TIMES_NAMED * id.bytes_len();
+        Ok(())
     }
 
     /// Adds what `statement` makes: its JSON as a value, or as text where the value would be too large.
@@ -141,7 +161,13 @@ impl<'a> Pack<'a> {
         body.append(cstr!("ordered"), false);
         body.append(cstr!("writeConcern"), self.terms.write_concern.clone());
         body.append(cstr!("maxTimeMS"), self.terms.time_max_ms);
-        body.append(self.verb.list(), std::mem::replace(&mut self.statements, RawArrayBuf::new()));
+        let mut list = std::mem::replace(&mut self.statements, RawArrayBuf::new());
+        if self.verb == Verb::Update {
+            let ids = std::mem::replace(&mut self.ids, RawArrayBuf::new());
+            let statement = guard::statement(ids, std::mem::replace(&mut list, RawArrayBuf::new()));
+            list.push(statement);
+        }
+        body.append(self.verb.list(), list);
         self.commands.push(Command { verb: self.verb, body });
         (self.statements_len, self.bytes_len) = (0, 0);
     }

@@ -3,12 +3,11 @@
 //! Invariant: each statement carries its whole guard to the server, so it may be sent twice, late, or by an instance that
 //! has been fenced out, and does what `Upsert::applies_to` says. There are no upserts: what was folded from nothing is an
 //! insert (anything stored makes it a no-op, and the server takes inserts at a sixth of an upsert's cost), what was folded
-//! from a version is an update of what is there (an absent document stays absent).
-//! Not here: the guard's expression (`guard`), packing statements into commands (`pack`), sending (`call`), reading what
-//! came of it (`reply`).
+//! from a version is a change of what is there (an absent document stays absent).
+//! Not here: the statement around changes and its guard (`guard`), packing into commands (`pack`), sending (`call`), reading
+//! what came of it (`reply`).
 
 use super::{
-    guard::Guard,
     json::Text,
     pack::{Command, Form, Pack, Terms, Verb},
 };
@@ -17,7 +16,7 @@ use crate::{
     ports::{EntityId, StoreError, StoredRow, Upsert},
     record::Position,
 };
-use bson::{DateTime, RawDocument};
+use bson::DateTime;
 use serde::Serialize;
 
 /// What a document of ours is written as; a reader refuses another one.
@@ -34,6 +33,14 @@ pub enum Id<'a> {
 impl<'a> Id<'a> {
     pub fn new(key: &'a str, partial: Option<u32>) -> Self {
         partial.map_or(Id::Key(key), |partition| Id::Partial { key, partition })
+    }
+
+    /// About what it takes in a command.
+    pub fn bytes_len(&self) -> usize {
+        match self {
+            Id::Key(key) => key.len() + 16,
+            Id::Partial { key, .. } => key.len() + 64,
+        }
     }
 }
 
@@ -92,48 +99,11 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// What takes the place of a version.
 #[derive(Serialize)]
-struct Update<'a> {
-    q: ById<'a>,
-    u: [Stage<'a>; 1],
-    upsert: bool,
-}
-
-/// Nothing but `_id`: any further condition would leave the server's path for lookups by id.
-#[derive(Serialize)]
-struct ById<'a> {
-    _id: Id<'a>,
-}
-
-#[derive(Serialize)]
-struct Stage<'a> {
-    #[serde(rename = "$replaceWith")]
-    replace_with: Cond<'a>,
-}
-
-/// What to look at, what is then kept, what else takes its place.
-#[derive(Serialize)]
-struct Cond<'a> {
-    #[serde(rename = "$cond")]
-    cond: (&'a RawDocument, &'static str, Literal<Stored<'a>>),
-}
-
-/// Kept as it is, whatever names it holds.
-#[derive(Serialize)]
-struct Literal<T> {
-    #[serde(rename = "$literal")]
-    literal: T,
-}
-
-impl<'a> Update<'a> {
-    fn new(upsert: &'a Upsert, keep: &'a RawDocument, form: Form) -> Self {
-        let stored = Stored::new(upsert, form);
-        Update {
-            q: ById { _id: stored._id },
-            u: [Stage { replace_with: Cond { cond: (keep, "$$ROOT", Literal { literal: stored }) } }],
-            upsert: false,
-        }
-    }
+struct Change<'a> {
+    from: u64,
+    to: Stored<'a>,
 }
 
 #[derive(Serialize)]
@@ -183,13 +153,12 @@ struct ByIdAt<'a> {
 pub fn upserts(terms: &Terms, collection: &str, upserts: &[Upsert]) -> Result<Vec<Command>, StoreError> {
     let mut inserts = Pack::new(terms, Verb::Insert, collection);
     let mut updates = Pack::new(terms, Verb::Update, collection);
-    let mut guard = Guard::new();
     for upsert in upserts {
         if upsert.from_version == 0 {
             inserts.push(|form| Stored::new(upsert, form))?;
         } else {
-            let keep = guard.of(upsert)?;
-            updates.push(|form| Update::new(upsert, keep, form))?;
+            let id = Id::new(&upsert.document.key, upsert.document.partial);
+            updates.change(id, |form| Change { from: upsert.from_version, to: Stored::new(upsert, form) })?;
         }
     }
     let mut commands = inserts.finish();

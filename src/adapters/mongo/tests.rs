@@ -89,20 +89,23 @@ fn what_was_folded_from_a_version_is_a_guarded_update_that_creates_nothing() {
         "schema": 1,
     };
     let seen = doc! { "$cond": [
-        { "$eq": ["$position.partition", 3_i64] },
-        { "$gte": ["$position", { "$literal": position }] },
-        { "$gte": ["$time", millis(2)] },
+        { "$eq": ["$position.partition", "$$change.to.position.partition"] },
+        { "$gte": ["$position", "$$change.to.position"] },
+        { "$gte": ["$time", "$$change.to.time"] },
     ] };
-    let keep = doc! { "$or": [{ "$ne": ["$version", 6_i64] }, seen] };
+    let keep = doc! { "$or": [{ "$ne": ["$version", "$$change.from"] }, seen] };
+    let change = doc! { "$arrayElemAt": ["$$changes", { "$indexOfArray": ["$$ids", "$_id"] }] };
+    let decide = doc! { "vars": { "change": change }, "in": { "$cond": [keep, "$$ROOT", "$$change.to"] } };
     let expected = doc! {
         "update": "kv",
         "ordered": false,
         "writeConcern": { "w": "majority", "j": true },
         "maxTimeMS": 20_000_i64,
         "updates": [{
-            "q": { "_id": "user-1" },
-            "u": [{ "$replaceWith": { "$cond": [keep, "$$ROOT", { "$literal": document }] } }],
-            "upsert": false,
+            "q": { "_id": { "$in": ["user-1"] } },
+            "u": [{ "$replaceWith": { "$let": decide } }],
+            "c": { "ids": ["user-1"], "changes": [{ "from": 6_i64, "to": document }] },
+            "multi": true,
         }],
     };
     assert_eq!(trees(&commands), [expected]);
@@ -132,8 +135,19 @@ fn a_batch_is_cut_by_statements_and_by_bytes() {
     let sizes = |upserts: &[Upsert]| -> Vec<(Verb, usize)> {
         let commands = statements::upserts(&terms(), "kv", upserts).expect("commands");
         let len = |command: &Command| {
-            let list = if command.verb == Verb::Insert { "documents" } else { "updates" };
-            tree(&command.body).get_array(list).expect("statements").len()
+            let body = tree(&command.body);
+            if command.verb == Verb::Insert {
+                return body.get_array("documents").expect("documents").len();
+            }
+            let [statement] = body.get_array("updates").expect("updates").as_slice() else {
+                panic!("{body}")
+            };
+            let constants =
+                statement.as_document().and_then(|s| s.get_document("c").ok()).expect("constants");
+            let [ids, changes] =
+                ["ids", "changes"].map(|name| constants.get_array(name).expect("list").len());
+            assert_eq!(ids, changes);
+            ids
         };
         commands.iter().map(|command| (command.verb, len(command))).collect()
     };
