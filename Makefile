@@ -27,7 +27,7 @@ CLIENTS := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcar
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: fuzz help run build test test-format test-deny test-services test-web test-lint test-rust test-browser \
-        build-tests replay bench faults services-up services-down
+        build-tests build-seeded replay bench faults oracle services-up services-down
 
 help:
 	@echo 'make run              build and serve on the embedded log and store, and print where'
@@ -39,6 +39,7 @@ help:
 	@echo 'make replay           send a public data set to what make run serves, as if it happened now (ARGS=--help)'
 	@echo 'make bench            the table of figures (ONLY=name for one row)'
 	@echo 'make faults           every fault with its proof (ONLY=F14 SEED=7 replays one)'
+	@echo 'make oracle           whether what judges the faults sees bugs that are put in (ONLY=drop-when-full)'
 	@echo 'make fuzz TARGET=record   look for input that breaks it: record, position, query, payload (SECONDS=600)'
 	@echo 'make services-up      leave Kafka, MongoDB and Redis running: eval "$$(scripts/services env)"'
 	@echo 'make services-down    end them and remove their data'
@@ -100,7 +101,7 @@ ifneq ($(WEB),)
 endif
 
 test-lint: $(WEB)
-	$(STEP) 'lints' cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	$(STEP) 'lints' cargo clippy $(CARGO_FLAGS) --all-targets --all-features -- -D warnings
 
 # All targets in one command, and the binary with them. Built alone it would come without the features that tests add to
 # tokio and hyper, and half of the tree would be compiled a second time; what ships (`make build`) is that one.
@@ -128,14 +129,22 @@ replay: loadtest/replay/node_modules/.package-lock.json
 
 # A broker that is to be measured may compile its code as far as it can.
 bench: export STATECAST_KAFKA_JVM ?= -XX:TieredStopAtLevel=4
-bench faults: export STATECAST_BIN := $(BIN)
-bench faults: export ONLY := $(ONLY)
-bench faults: export SEED := $(SEED)
+bench faults oracle: export STATECAST_BIN := $(BIN)
+bench faults oracle: export ONLY := $(ONLY)
+bench faults oracle: export SEED := $(SEED)
 
 bench: build-tests
 	$(SERVICES) run kafka mongodb -- $(dir $(BIN))examples/bench
 
-faults: build-tests
+# What `src/engine/seeded.rs` has, in a binary of its own.
+build-seeded: build-tests
+	$(STEP) 'build with bugs in it' cargo build $(CARGO_FLAGS) --features seeded-bugs --example seeded
+
+oracle: build-seeded
+	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- \
+	  cargo test $(CARGO_FLAGS) --lib -- --ignored --exact --nocapture tests::faults::bugs::every_seeded_bug_is_found_for_what_it_is
+
+faults: build-seeded
 	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- \
 	  cargo test $(CARGO_FLAGS) --lib -- --ignored --exact --nocapture tests::faults::every_fault_is_survived
 

@@ -2,7 +2,7 @@
 //!
 //! Plain: `watermark`, `batch`, `fold`, `dead_letter`, `view`, `board`, `shows`, `list`, `news`, `waiters`, `gate`. Actors:
 //! `partition_consumer`, `shard_writer`, `assignment`, `supervisor`. Between them: `protocol`, and `edge`, the only way to
-//! send. Outside sees `api`. Invariant: nothing here knows an app by name, a database, or HTTP.
+//! send. Beside: `seeded`, which is empty in what ships. Outside sees `api`. Invariant: nothing here knows an app by name, a database, or HTTP.
 
 pub mod api;
 pub mod app_rooms;
@@ -28,6 +28,7 @@ pub mod progress;
 pub mod protocol;
 pub mod rooms;
 pub mod run;
+pub mod seeded;
 pub mod shard_writer;
 pub mod shows;
 pub mod status;

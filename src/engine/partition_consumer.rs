@@ -11,6 +11,7 @@ use super::{
     fold::{Assignment, Flight},
     progress::{PartitionProgress, WriterProgress, lock},
     protocol::{Drain, Finished, Part, Release, Sick},
+    seeded,
     stream::Stream,
     watermark::Watermark,
 };
@@ -132,7 +133,9 @@ impl PartitionConsumer {
     }
 
     fn take(&mut self, slice: Slice, permit: OwnedSemaphorePermit, ctx: &mut Context<Self>) {
+        seeded::panic_point("partition_consumer");
         let Some(last) = slice.last_offset() else { return self.pull(ctx) };
+        let slice = seeded::taken(slice);
         let records = slice.len() as u32;
         self.stream.meters.received.increment(u64::from(records));
         self.stream.progress.received_total.fetch_add(u64::from(records), Ordering::Relaxed);
@@ -186,6 +189,9 @@ impl PartitionConsumer {
             }
             match offered {
                 Ok(()) => {}
+                Err(Refused::Full(part)) if seeded::drops_when_full() => {
+                    self.watermark.finish(part.flight.id, part.indices.len() as u32, &[]);
+                }
                 Err(Refused::Full(part)) => still.push((shard, part)),
                 Err(Refused::Gone(_)) => return self.report(format!("writer {shard} is gone"), ctx),
             }
@@ -222,7 +228,7 @@ impl PartitionConsumer {
         }
         progress.oldest_ms.store(self.watermark.oldest_ms().unwrap_or(0), Ordering::Relaxed);
         progress.poison_used.store((self.limit.used() * 1000.0) as u32, Ordering::Relaxed);
-        if let Some(confirmed) = self.watermark.confirmed()
+        if let Some(confirmed) = seeded::confirmed(&self.watermark)
             && progress.confirmed.get() != Some(confirmed)
         {
             progress.confirmed.set(confirmed);

@@ -10,6 +10,7 @@ use super::{
     fold::{Confirmed, ShardFold},
     progress::{WriterProgress, lock},
     protocol::{Finished, Part, Sick},
+    seeded,
     stream::Stream,
     write,
 };
@@ -136,6 +137,7 @@ impl Handler<Part> for ShardWriter {
     type Result = ();
 
     fn handle(&mut self, part: Part, ctx: &mut Self::Context) {
+        seeded::panic_point("shard_writer");
         self.progress.queued.fetch_sub(1, Ordering::Relaxed);
         let Some(fold) = self.fold.as_mut() else { return };
         self.consumers.push(part.consumer);

@@ -9,6 +9,7 @@ use super::{
     generation::{Generation, StartError},
     progress::lock,
     protocol::{ReleaseHeld, Sick, StopAll},
+    seeded,
     stream::Stream,
 };
 use crate::{clock, engine::api::State, ports::LogError};
@@ -100,6 +101,7 @@ impl Supervisor {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        seeded::panic_point("supervisor");
         self.pulse.beat();
         let away = std::mem::replace(&mut self.ticked, clock::instant()).elapsed();
         if away > AWAY_AFTER {

@@ -25,6 +25,7 @@ use super::{
     api::Engine,
     live::{Live, Order, Stats},
     news::NewsBox,
+    seeded,
 };
 use crate::clock;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, StreamHandler, fut::wrap_future};
@@ -73,6 +74,7 @@ impl Broadcaster {
 
     /// Hands over what came of this turn, begins the reads it wants, and sees to the next tick.
     fn settle(&mut self, ctx: &mut Context<Self>) {
+        seeded::panic_point("broadcaster");
         self.hub.flush(clock::instant());
         while let Some(job) = self.hub.begin_read() {
             self.read(job, ctx);

@@ -7,7 +7,7 @@ use crate::metrics::Metric;
 use reqwest::{Client, Response};
 use serde_json::Value;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -62,8 +62,15 @@ pub fn path() -> PathBuf {
     built
 }
 
-fn command(arguments: &[String], cwd: &TempDir) -> Command {
-    let mut command = Command::new(path());
+/// The same program with what `engine::seeded` puts in.
+fn seeded_path() -> PathBuf {
+    let built = path().with_file_name("examples").join("seeded");
+    assert!(built.exists(), "{} is not there; make build-seeded", built.display());
+    built
+}
+
+fn command(program: &Path, arguments: &[String], cwd: &TempDir) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(cwd.path()).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
@@ -84,7 +91,7 @@ fn arguments(verb: &[&str], settings: &[String]) -> Vec<String> {
 /// Runs a command that ends by itself.
 pub async fn run(verb: &[&str], settings: &[String]) -> Ended {
     let cwd = TempDir::new().expect("folder");
-    let output = command(&arguments(verb, settings), &cwd).output();
+    let output = command(&path(), &arguments(verb, settings), &cwd).output();
     let output = timeout(END_WITHIN, output).await.expect("it ends by itself").expect("it can be run");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -93,19 +100,26 @@ pub async fn run(verb: &[&str], settings: &[String]) -> Ended {
 impl Statecast {
     /// Starts it and returns when it is ready.
     pub async fn start(settings: &[String]) -> Statecast {
-        let mut running = Statecast::launch(settings);
-        running.wait_ready().await;
-        running.base = running.line_after("listening on ");
-        running.admin = running.line_after("admin on ");
-        running
+        Statecast::launch(settings).ready().await
+    }
+
+    /// As `start`, with this of `engine::seeded` in it.
+    pub async fn start_seeded(bug: &str, settings: &[String]) -> Statecast {
+        Statecast::spawn(&seeded_path(), Some(bug), settings).ready().await
     }
 
     /// Starts it; where it listens is not known yet.
     pub fn launch(settings: &[String]) -> Statecast {
+        Statecast::spawn(&path(), None, settings)
+    }
+
+    fn spawn(program: &Path, bug: Option<&str>, settings: &[String]) -> Statecast {
         let cwd = TempDir::new().expect("folder");
         let free = ["server.listen=127.0.0.1:0", "server.admin_listen=127.0.0.1:0"].map(str::to_owned);
         let settings: Vec<String> = free.into_iter().chain(settings.iter().cloned()).collect();
-        let mut child = command(&arguments(&["serve"], &settings), &cwd).spawn().expect("it can be run");
+        let mut command = command(program, &arguments(&["serve"], &settings), &cwd);
+        command.envs(bug.map(|bug| ("STATECAST_SEEDED", bug)));
+        let mut child = command.spawn().expect("it can be run");
         let said = Said::default();
         hear(child.stdout.take().expect("stdout"), true, said.clone());
         hear(child.stderr.take().expect("stderr"), false, said.clone());
@@ -113,6 +127,13 @@ impl Statecast {
         // Shorter than the server keeps a silent connection, or it would now and then be closed under a request.
         let http = Client::builder().pool_idle_timeout(Duration::from_secs(5)).build().expect("a client");
         Statecast { child, said, base: String::new(), admin: String::new(), pid, http, _cwd: cwd }
+    }
+
+    async fn ready(mut self) -> Statecast {
+        self.wait_ready().await;
+        self.base = self.line_after("listening on ");
+        self.admin = self.line_after("admin on ");
+        self
     }
 
     async fn wait_ready(&mut self) {

@@ -91,9 +91,13 @@ impl Ground {
 
     /// Started; which partitions it gets depends on who else is in the group.
     pub async fn start_beside(&self, settings: &[&str]) -> Statecast {
+        Statecast::start(&self.settings_and(settings)).await
+    }
+
+    pub fn settings_and(&self, settings: &[&str]) -> Vec<String> {
         let mut all = self.settings();
         all.extend(settings.iter().map(|&setting| setting.to_owned()));
-        Statecast::start(&all).await
+        all
     }
 
     /// Topics as `serve` would make them.

@@ -2,6 +2,7 @@
 
 use super::{
     feed::{Sent, is_bad},
+    oracle::{Finding, Kind},
     watcher::Watcher,
 };
 use crate::tests::e2e::ground::Ground;
@@ -26,6 +27,8 @@ pub struct Entity {
 #[derive(Debug, Default)]
 pub struct Truth {
     pub keys: BTreeMap<String, Entity>,
+    /// The value of every version of each key, from the first.
+    pub values: BTreeMap<String, Vec<Option<Value>>>,
     /// Bad records, with their bytes.
     pub bad: BTreeMap<Place, Bytes>,
     pub records: u64,
@@ -45,7 +48,8 @@ impl Truth {
             }
             let key = String::from_utf8(key).expect("text");
             let version = truth.keys.get(&key).map_or(0, |was| was.version) + 1;
-            let value = value.map(|value| serde_json::from_slice(&value).expect("JSON"));
+            let value: Option<Value> = value.map(|value| serde_json::from_slice(&value).expect("JSON"));
+            truth.values.entry(key.clone()).or_default().push(value.clone());
             truth.keys.insert(key, Entity { version, value, at: (partition, offset) });
         }
         let lost: Vec<_> = sent.keys().filter(|at| !there.contains(at)).collect();
@@ -54,22 +58,31 @@ impl Truth {
     }
 
     /// What differs between the store and the truth.
-    pub async fn differences(&self, ground: &Ground) -> Vec<String> {
+    pub async fn differences(&self, ground: &Ground) -> Vec<Finding> {
         let found: Vec<Document> = ground.all().await.try_collect().await.expect("documents");
         let mut found: BTreeMap<String, Entity> = found.iter().map(entity).collect();
         let mut differences = Vec::new();
         for (key, right) in &self.keys {
             match found.remove(key) {
                 Some(stored) if stored == *right => {}
-                stored => differences.push(format!("{key} is {stored:?} and has to be {right:?}")),
+                stored => {
+                    let kind = match stored.as_ref().map_or(0, |stored| stored.version) {
+                        version if version < right.version => Kind::Lost,
+                        version if version > right.version => Kind::Doubled,
+                        _ => Kind::Reordered,
+                    };
+                    let what = format!("{key} is stored as {stored:?} and has to be {right:?}");
+                    differences.push(Finding { kind, what });
+                }
             }
         }
-        differences.extend(found.keys().map(|key| format!("{key} was never sent")));
+        let strange = found.keys().map(|key| Finding::new(Kind::Doubled, format!("{key} was never sent")));
+        differences.extend(strange);
         differences
     }
 
-    /// Every bad record has a letter with its bytes, and nothing else has one. Returns how many were written twice.
-    pub async fn letters(&self, ground: &Ground) -> u64 {
+    /// Every bad record has a letter with its bytes, and nothing else has one. Returns how many were written twice, too.
+    pub async fn letters(&self, ground: &Ground) -> (u64, Vec<Finding>) {
         let (mut letters, mut again) = (BTreeMap::new(), 0);
         for letter in ground.read_topic(&ground.dead_letters()).await {
             let header = |name: &str| {
@@ -81,8 +94,29 @@ impl Truth {
             let bytes = (letter.key.clone().unwrap_or_default(), letter.value.clone());
             again += u64::from(letters.insert(at, bytes).is_some());
         }
-        assert!(letters == self.bad, "dead letters differ: {:?}", difference(&letters, &self.bad));
-        again
+        (again, difference(&letters, &self.bad))
+    }
+
+    /// Versions that this viewer was ever shown with another value than theirs.
+    pub fn wrongly_shown(&self, watcher: &Watcher) -> Vec<Finding> {
+        let shown = watcher.shown.lock().expect("shown");
+        let right = |key: &str, version: u64| {
+            self.values
+                .get(key)?
+                .get((version as usize).checked_sub(1)?)
+                .map(|value| value.clone().unwrap_or_default())
+        };
+        let each = shown
+            .versions
+            .iter()
+            .filter(|((key, version), value)| right(key, *version).as_ref() != Some(value));
+        let told = each.map(|((key, version), value)| {
+            format!(
+                "a viewer was shown {key} at version {version} as {value}, which is {:?}",
+                right(key, *version)
+            )
+        });
+        told.map(|what| Finding::new(Kind::Reordered, what)).collect()
     }
 
     /// Whether this viewer shows what is true of its keys.
@@ -105,11 +139,16 @@ impl Truth {
     }
 }
 
-/// Places of letters that are missing or have other bytes, and of those that nobody expects.
-fn difference(found: &BTreeMap<Place, Bytes>, right: &BTreeMap<Place, Bytes>) -> [Vec<Place>; 2] {
-    let missing = right.iter().filter(|(at, bytes)| found.get(at) != Some(bytes)).map(|(at, _)| *at);
-    let more = found.keys().filter(|at| !right.contains_key(at)).copied();
-    [missing.collect(), more.collect()]
+/// Letters that are missing or have other bytes, and those that nobody expects.
+fn difference(found: &BTreeMap<Place, Bytes>, right: &BTreeMap<Place, Bytes>) -> Vec<Finding> {
+    let missing = right.iter().filter(|(at, bytes)| found.get(at) != Some(bytes)).map(|(at, _)| {
+        Finding::new(Kind::Lost, format!("the bad record at {at:?} has no dead letter with its bytes"))
+    });
+    let more = found.keys().filter(|at| !right.contains_key(at));
+    let more = more.map(|at| {
+        Finding::new(Kind::Doubled, format!("the record at {at:?} has a dead letter, and was not bad"))
+    });
+    missing.chain(more).collect()
 }
 
 fn entity(document: &Document) -> (String, Entity) {

@@ -1,7 +1,7 @@
 //! The cases about ourselves: killed, stopped, frozen, moved about, fed with poison, watched by nobody who reads.
 
 use super::{
-    clients, dependencies, process, records,
+    clients, dependencies, oracle, process, records,
     scene::{Outcome, Scene},
     services::{self, KAFKA, MONGODB},
 };
@@ -107,7 +107,8 @@ async fn stopped(seed: u64) -> Outcome {
     }
     let recovery = scene.recovered().await;
     let outcome = scene.judge(&statecast, recovery).await;
-    assert_eq!(outcome.repeated, 0, "a clean stop repeats nothing");
+    let repeated = oracle::repeated(&outcome);
+    assert!(repeated.is_none(), "{repeated:?}");
     outcome
 }
 

@@ -157,7 +157,7 @@ async fn behind_proxy(case: &str, seed: u64) -> (Proxy, Scene, Statecast) {
 }
 
 /// A proxy and the setting that leads there.
-async fn before_store(seed: u64) -> (Proxy, String) {
+pub async fn before_store(seed: u64) -> (Proxy, String) {
     let uri = crate::tests::services::mongodb().expect("MongoDB; run make faults");
     let host = uri.trim_start_matches("mongodb://").split('/').next().expect("a host").to_owned();
     let proxy = Proxy::before(host, seed).await;

@@ -6,10 +6,12 @@
 //! Not here: interleavings (`sim`), single promises (`e2e`).
 
 mod audit;
+mod bugs;
 mod cases;
 mod clients;
 mod dependencies;
 mod feed;
+mod oracle;
 mod process;
 mod proxy;
 mod records;

@@ -121,7 +121,7 @@ pub async fn no_dead_letters(seed: u64) -> Outcome {
     scene.judge(&statecast, recovery).await
 }
 
-async fn delete_topic(ground: &Ground, topic: &str) {
+pub async fn delete_topic(ground: &Ground, topic: &str) {
     let admin: AdminClient<DefaultClientContext> = ground.client_config().create().expect("admin");
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
     let deleted = admin.delete_topics(&[topic], &options).await.expect("answer");

@@ -3,7 +3,10 @@
 //!
 //! Invariant: a look that a broken service does not answer is no look; what was committed is read first, the store second.
 
-use super::feed::{Sent, is_bad};
+use super::{
+    feed::{Sent, is_bad},
+    oracle::{Finding, Kind},
+};
 use crate::tests::e2e::ground::Ground;
 use bson::doc;
 use futures_util::TryStreamExt;
@@ -29,7 +32,7 @@ pub struct Sampled {
     pub lag: Option<u64>,
     pub committed: Vec<u64>,
     pub ends: Vec<u64>,
-    pub faults: Vec<String>,
+    pub findings: Vec<Finding>,
     pub memory_max_mib: u64,
 }
 
@@ -73,14 +76,14 @@ impl Sampler {
                 for (key, (partition, offset)) in sent {
                     if stored.get(&key).is_none_or(|at| *at < (partition, offset)) {
                         let at = stored.get(&key);
-                        told.faults
-                            .push(format!("{key}: {partition}.{offset} is committed, stored is {at:?}"));
+                        let what = format!("{key}: {partition}.{offset} is committed, stored is {at:?}");
+                        told.findings.push(Finding::new(Kind::CommittedEarly, what));
                     }
                 }
                 for (key, was) in &before {
                     if stored.get(key).is_none_or(|at| at < was) {
-                        told.faults
-                            .push(format!("{key} was stored at {was:?} and is at {:?}", stored.get(key)));
+                        let what = format!("{key} was stored at {was:?} and is at {:?}", stored.get(key));
+                        told.findings.push(Finding::new(Kind::Reordered, what));
                     }
                 }
                 before = stored;

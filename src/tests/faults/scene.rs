@@ -1,21 +1,15 @@
 //! What every case has around it: load, viewers, samples; and the judgement at the end.
 
 use super::{
-    audit::Truth,
     feed::{Feed, KEYS, Mix},
     sampler::Sampler,
     watcher::{Base, Habit, Transport, Watcher},
 };
-use crate::{
-    metrics,
-    tests::e2e::{binary::Statecast, ground::Ground, within},
-};
+use crate::tests::e2e::{binary::Statecast, ground::Ground, within};
 use std::time::{Duration, Instant};
 
 /// Generous: what it took is in the table.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(150);
-/// What is promised of the program as it ships.
-const MEMORY_MAX_MIB: u64 = if cfg!(debug_assertions) { 300 } else { 150 };
 const VIEWERS: usize = 12;
 
 pub struct Scene {
@@ -23,8 +17,11 @@ pub struct Scene {
     pub feed: Feed,
     pub sampler: Sampler,
     base: Base,
-    watchers: Vec<(Watcher, Vec<String>)>,
+    /// With the keys they watch.
+    pub watchers: Vec<(Watcher, Vec<String>)>,
     settings: Vec<String>,
+    seeded: Option<&'static str>,
+    pub patience: Duration,
 }
 
 /// What a case wants around it.
@@ -33,11 +30,21 @@ pub struct Setup {
     pub settings: Vec<String>,
     pub viewers: usize,
     pub mix: Mix,
+    /// What of `engine::seeded` every instance has in it.
+    pub seeded: Option<&'static str>,
+    /// How long what has to come to rest at the end may take.
+    pub patience: Duration,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { settings: Vec::new(), viewers: VIEWERS, mix: Mix::default() }
+        Setup {
+            settings: Vec::new(),
+            viewers: VIEWERS,
+            mix: Mix::default(),
+            seeded: None,
+            patience: RECOVERS_WITHIN,
+        }
     }
 }
 
@@ -63,9 +70,11 @@ impl Scene {
         let base = Base::default();
         let feed = Feed::start(&ground, seed, setup.mix);
         let sampler = Sampler::start(&ground, feed.sent()).await;
-        let mut scene = Scene { ground, feed, sampler, base, watchers: Vec::new(), settings: setup.settings };
+        let Setup { settings, viewers, seeded, patience, .. } = setup;
+        let mut scene =
+            Scene { ground, feed, sampler, base, watchers: Vec::new(), settings, seeded, patience };
         let statecast = scene.start().await;
-        scene.watch(setup.viewers);
+        scene.watch(viewers);
         scene.flows().await;
         (scene, statecast)
     }
@@ -90,7 +99,11 @@ impl Scene {
     pub async fn start_so(&self, settings: &[&str]) -> Statecast {
         let settings: Vec<&str> =
             self.settings.iter().map(String::as_str).chain(settings.iter().copied()).collect();
-        let statecast = self.ground.start_beside(&settings).await;
+        let settings = self.ground.settings_and(&settings);
+        let statecast = match self.seeded {
+            Some(bug) => Statecast::start_seeded(bug, &settings).await,
+            None => Statecast::start(&settings).await,
+        };
         self.sampler.pids.lock().expect("pids").push(statecast.pid);
         statecast
     }
@@ -154,56 +167,5 @@ impl Scene {
 
     pub async fn flows(&self) {
         self.recovered().await;
-    }
-
-    /// The load ends, everything comes to rest, and everything is judged.
-    pub async fn judge(self, statecast: &Statecast, recovery: Duration) -> Outcome {
-        let Scene { ground, feed, sampler, watchers, .. } = self;
-        let sent = feed.end().await;
-        let truth = Truth::read(&ground, &sent).await;
-        within(RECOVERS_WITHIN, "the store holds a plain fold of the log", async || {
-            let differences = truth.differences(&ground).await;
-            if differences.is_empty() {
-                Ok(())
-            } else {
-                Err((differences.len(), differences, statecast.said()))
-            }
-        })
-        .await;
-        within(RECOVERS_WITHIN, "everything is committed", async || {
-            let now = sampler.now();
-            if now.lag == Some(0) { Ok(()) } else { Err(now.lag) }
-        })
-        .await;
-        let letters_again = truth.letters(&ground).await;
-        for (watcher, keys) in &watchers {
-            within(RECOVERS_WITHIN, "viewers show the newest", async || truth.is_shown(watcher, keys)).await;
-            let faults = watcher.shown.lock().expect("shown").faults.clone();
-            assert!(faults.is_empty(), "a viewer was shown something older: {faults:?}");
-        }
-        let sampled = sampler.now();
-        assert!(
-            sampled.faults.is_empty(),
-            "committed before it was stored, or back in the store: {:?}",
-            sampled.faults
-        );
-        assert!(sampled.looks > 10, "nobody looked at commits: {} looks", sampled.looks);
-        assert!(sampled.memory_max_mib < MEMORY_MAX_MIB, "{} MiB", sampled.memory_max_mib);
-        let connections: u64 =
-            watchers.iter().map(|(watcher, _)| watcher.shown.lock().expect("shown").connections).sum();
-        let letters =
-            if letters_again > 0 { format!(", {letters_again} letters twice") } else { String::new() };
-        Outcome {
-            recovery,
-            repeated: statecast.metric(metrics::RECORDS_SEEN).await,
-            lag_max: sampled.lag_max,
-            memory_mib: sampled.memory_max_mib,
-            note: format!(
-                "{} records, {} bad{letters}, {connections} connections of {} viewers",
-                truth.records,
-                truth.bad.len(),
-                watchers.len()
-            ),
-        }
     }
 }

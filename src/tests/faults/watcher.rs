@@ -20,6 +20,8 @@ pub type Base = Arc<Mutex<String>>;
 pub struct Shown {
     /// Version and value of each key.
     pub keys: BTreeMap<String, (u64, Value)>,
+    /// Every version of a key it was ever shown, with its value.
+    pub versions: BTreeMap<(String, u64), Value>,
     pub faults: Vec<String>,
     pub connections: u64,
     /// It watches the stream, not single keys.
@@ -140,6 +142,11 @@ impl Shown {
             let how = if is_change { "a change" } else { "a snapshot" };
             self.faults.push(format!("{how} showed {key} at {version} after {before}: {entity}"));
         }
-        self.keys.insert(key.to_owned(), (version, entity["value"].clone()));
+        let value = &entity["value"];
+        let was = self.versions.insert((key.to_owned(), version), value.clone());
+        if let Some(was) = was.filter(|was| was != value) {
+            self.faults.push(format!("{key} was shown at version {version} as {was} and as {value}"));
+        }
+        self.keys.insert(key.to_owned(), (version, value.clone()));
     }
 }
