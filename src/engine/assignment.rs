@@ -11,13 +11,15 @@ use super::{
     partition_consumer::PartitionConsumer,
     progress::PartitionProgress,
     protocol::{
-        Abandon, Assigned, Drain, GroupFailed, Joined, Part, Release, ReleasePartition, Revoked, Sick,
+        Abandon, Assigned, Drain, GroupFailed, Joined, Left, Part, Release, ReleasePartition, Revoked, Sick,
     },
+    seeded,
     stream::Stream,
 };
 use crate::ports::{Assignments, LogError, Membership, PartitionReader};
 use actix::{
-    Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient,
+    WrapFuture,
 };
 use futures_util::future::join_all;
 use std::{
@@ -177,6 +179,7 @@ impl Actor for AssignmentKeeper {
     fn started(&mut self, ctx: &mut Self::Context) {
         let beat = Duration::from_millis(self.stream.shared.settings.commit_interval_ms);
         ctx.run_interval(beat, |keeper, _| {
+            seeded::panic_point("assignment");
             keeper.look_after();
             keeper.commit();
         });
@@ -212,6 +215,15 @@ impl Handler<Abandon> for AssignmentKeeper {
         if let Some(membership) = self.membership.as_ref().filter(|_| !next.is_empty()) {
             membership.commit(&next);
         }
+    }
+}
+
+impl Handler<Left> for AssignmentKeeper {
+    type Result = ();
+
+    /// It holds the membership, which tells it of rebalances: neither would ever let go of the other.
+    fn handle(&mut self, _: Left, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     assignment::{AssignmentKeeper, GroupEvents},
     edge,
     progress::{self, lock},
-    protocol::{Abandon, Joined, Part, ReleasePartition, Sick},
+    protocol::{Abandon, Joined, Left, Part, ReleasePartition, Sick},
     shard_writer::ShardWriter,
     stream::Stream,
 };
@@ -95,7 +95,9 @@ impl Generation {
 
     /// Leaves the group: drains, commits, and is out when this returns or the deadline passes.
     pub async fn leave(self, deadline: Duration) -> bool {
-        tokio::time::timeout(deadline, self.membership.leave()).await.is_ok()
+        let left = tokio::time::timeout(deadline, self.membership.leave()).await;
+        edge::order(&self.keeper, Left);
+        left.is_ok()
     }
 }
 

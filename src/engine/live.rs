@@ -256,7 +256,12 @@ impl Live {
         }
     }
 
-    /// How long the broadcaster has not shown itself: a panic or a wedge in it must not go unseen.
+    /// Whether the broadcaster is gone: while anybody holds this, only a panic ends it.
+    pub fn is_gone(&self) -> bool {
+        self.inner.orders.is_closed()
+    }
+
+    /// How long the broadcaster has not shown itself: a wedge in it must not go unseen.
     pub fn silent_ms(&self) -> u64 {
         match self.inner.stats.seen_ms.load(Ordering::Relaxed) {
             0 => 0,

@@ -44,6 +44,11 @@ pub struct Release;
 #[rtype(result = "()")]
 pub struct Abandon;
 
+/// The generation has left its group: nothing is asked of it any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Left;
+
 /// The generation is a member of its group.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -124,6 +124,9 @@ async fn until_end(
                 if !running.is_alive() {
                     return Err(Fault::new(Exit::Internal, "the supervisor does not come round"));
                 }
+                if live.is_gone() {
+                    return Err(Fault::new(Exit::Internal, "the broadcaster is gone"));
+                }
                 if live.silent_ms() > 2 * config.engine.wedge_after_ms {
                     return Err(Fault::new(Exit::Internal, "the broadcaster does not come round"));
                 }

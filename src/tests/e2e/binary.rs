@@ -3,7 +3,7 @@
 //! Invariant: a child never outlives its test; what it said is in the test's failure.
 
 use super::within;
-use crate::metrics::Metric;
+use crate::{engine::seeded, metrics::Metric};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use std::{
@@ -36,7 +36,7 @@ pub struct Statecast {
     pub pid: u32,
     http: Client,
     /// Where it runs: nothing of the developer's folder is in the way.
-    _cwd: TempDir,
+    cwd: TempDir,
 }
 
 /// How a program that was not to stay ended.
@@ -126,7 +126,7 @@ impl Statecast {
         let pid = child.id().expect("pid");
         // Shorter than the server keeps a silent connection, or it would now and then be closed under a request.
         let http = Client::builder().pool_idle_timeout(Duration::from_secs(5)).build().expect("a client");
-        Statecast { child, said, base: String::new(), admin: String::new(), pid, http, _cwd: cwd }
+        Statecast { child, said, base: String::new(), admin: String::new(), pid, http, cwd }
     }
 
     async fn ready(mut self) -> Statecast {
@@ -178,6 +178,17 @@ impl Statecast {
     /// SIGKILL; returns when it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
+    }
+
+    /// The actor of this name panics, once.
+    pub fn panic_in(&self, actor: &str) {
+        std::fs::write(self.cwd.path().join(seeded::PANIC_FILE), actor).expect("written");
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn ended(mut self) -> ExitStatus {
+        let ended = timeout(END_WITHIN, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.said())).expect("status")
     }
 
     /// SIGTERM; how it ended, and how long that took.

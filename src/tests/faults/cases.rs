@@ -70,6 +70,11 @@ pub const ALL: &[Case] = &[
     ),
     case!("F27", "nothing but bad records until partitions are held, then released", records::poisoned),
     case!("F28", "the topic of dead letters deleted, and made again", records::no_dead_letters),
+    case!(
+        "F29",
+        "each actor panics once: consumer, writer, keeper, broadcaster, supervisor",
+        process::panicking
+    ),
     case!("F30", "100 viewers stop reading", clients::not_reading),
     case!("F31", "200 viewers cut at once, back after 10 s", clients::cut_and_back),
     case!("F32", "our process stopped and started under 200 viewers", clients::restarted_under_a_crowd),

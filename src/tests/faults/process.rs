@@ -1,9 +1,14 @@
-//! The cases about how our process begins and ends: told to stop at any moment, and told to do what cannot be done.
+//! The cases about how our process begins and ends: told to stop at any moment, told to do what cannot be done, and with a
+//! panic in it.
 
-use super::scene::{Outcome, Scene};
-use crate::tests::e2e::{
-    binary::{self, Statecast},
-    ground::Ground,
+use super::scene::{Outcome, Scene, Setup};
+use crate::{
+    engine::seeded,
+    tests::e2e::{
+        binary::{self, Statecast},
+        ground::Ground,
+        within,
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
@@ -101,6 +106,47 @@ pub async fn wrongly_configured(_: u64) -> Outcome {
         slowest.as_secs_f64()
     );
     Outcome { note, ..Outcome::default() }
+}
+
+/// Each actor panics once: its generation ends and the next one runs, or the process ends and says that it had to.
+pub async fn panicking(seed: u64) -> Outcome {
+    const ENDS_WITHIN: Duration = Duration::from_secs(5);
+    let setup = Setup { seeded: Some(seeded::PANICS), ..Setup::default() };
+    let (scene, mut statecast) = Scene::begin_with("f29", seed, setup).await;
+    let (mut slowest_generation, mut slowest_process) = (Duration::ZERO, Duration::ZERO);
+    for actor in ["partition_consumer", "shard_writer", "assignment"] {
+        let (before, start) = (generation(&statecast).await, Instant::now());
+        statecast.panic_in(actor);
+        within(ENDS_WITHIN, "the next generation runs", async || {
+            let now = generation(&statecast).await;
+            if now > before { Ok(()) } else { Err((actor, now, statecast.said())) }
+        })
+        .await;
+        slowest_generation = slowest_generation.max(start.elapsed());
+        scene.recovered().await;
+    }
+    for actor in ["broadcaster", "supervisor"] {
+        let start = Instant::now();
+        statecast.panic_in(actor);
+        let status = statecast.ended().await;
+        assert!(start.elapsed() < ENDS_WITHIN, "{actor}: it took {:?} to end", start.elapsed());
+        assert_eq!(status.code(), Some(70), "{actor}");
+        slowest_process = slowest_process.max(start.elapsed());
+        statecast = scene.start().await;
+        scene.recovered().await;
+    }
+    let recovery = scene.recovered().await;
+    assert_eq!(generation(&statecast).await, 1, "it restarts clean");
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    let (generation, process) = (slowest_generation.as_secs_f64(), slowest_process.as_secs_f64());
+    outcome.note.push_str(&format!(
+        ", the next generation after {generation:.1} s at most, the process ended after {process:.1} s at most"
+    ));
+    outcome
+}
+
+async fn generation(statecast: &Statecast) -> u64 {
+    statecast.pipeline().await["streams"][0]["generation"].as_u64().expect("a number")
 }
 
 /// A process whose files are nearly all in use: what is asked for is refused, what runs goes on.
