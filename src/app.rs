@@ -186,10 +186,12 @@ pub enum Reason {
     MissingField,
     UnknownVersion,
     StepRejected,
+    /// A rule of the store's own does not allow what the record leads to.
+    StoreRefused,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::MalformedJson,
         Reason::InvalidKey,
         Reason::TooLarge,
@@ -200,6 +202,7 @@ impl Reason {
         Reason::MissingField,
         Reason::UnknownVersion,
         Reason::StepRejected,
+        Reason::StoreRefused,
     ];
 
     pub fn code(self) -> &'static str {
@@ -214,6 +217,7 @@ impl Reason {
             Reason::MissingField => "missing_field",
             Reason::UnknownVersion => "unknown_version",
             Reason::StepRejected => "step_rejected",
+            Reason::StoreRefused => "store_refused",
         }
     }
 

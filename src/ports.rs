@@ -5,6 +5,7 @@
 //! Not here: retrying. An implementation reports what happened, classified; the engine decides.
 
 use crate::{
+    app::Poison,
     document::Document,
     record::{Key, NewRecord, Position, Slice},
 };
@@ -278,7 +279,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
 
     /// Writes guarded upserts, each id at most once, in one round trip, durably; returns how many took effect. Fewer than
-    /// asked: load them and look. One whose id is absent and `from_version` is not 0 does not take effect.
+    /// asked: load them and look. One whose id is absent and `from_version` is not 0 does not take effect. Documents that
+    /// the store will never take are named by `StoreError::RefusedDocuments`, and all others were tried all the same.
     fn write<'a>(&'a self, stream: &'a str, upserts: Vec<Upsert>)
     -> BoxFuture<'a, Result<usize, StoreError>>;
 
@@ -360,7 +362,23 @@ pub enum StoreError {
     /// The store understood and will never take it: our own fault, ends the generation.
     #[error("the store refused a write: {0}")]
     Refused(String),
+    /// It is these documents that the store will never take as they are, whatever else is written: each names an upsert of
+    /// the call. How many of the others took effect is not known: load them and look.
+    #[error("the store refused {} of the documents: {}", .0.len(), first(.0))]
+    RefusedDocuments(Vec<RefusedDocument>),
     /// Configuration or rights.
     #[error("the store does not allow this: {0}")]
     Fatal(String),
+}
+
+/// A document that the store will never take as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefusedDocument {
+    pub id: EntityId,
+    /// Why, in the words of a dead letter.
+    pub poison: Poison,
+}
+
+fn first(refused: &[RefusedDocument]) -> &str {
+    refused.first().map_or("none", |refused| &refused.poison.detail)
 }

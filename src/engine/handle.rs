@@ -172,6 +172,7 @@ fn unreadable(error: StoreError) -> ReadError {
     match error {
         StoreError::Unavailable(why) => ReadError::Unavailable(why),
         StoreError::Refused(why) | StoreError::Fatal(why) => ReadError::Internal(why),
+        refused @ StoreError::RefusedDocuments(_) => ReadError::Internal(refused.to_string()),
     }
 }
 

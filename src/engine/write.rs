@@ -60,11 +60,13 @@ pub async fn run(
         }
         let ids: Vec<EntityId> = effects.upserts.iter().map(id_of).collect();
         let wanted = effects.upserts.len();
-        if upsert(stream, std::mem::take(&mut effects.upserts)).await? >= wanted {
-            break;
-        }
-        let stored = load_ids(stream, ids).await?;
-        effects = fold.settle(stored).map_err(|fault| fault.to_string())?;
+        let further = match upsert(stream, std::mem::take(&mut effects.upserts)).await {
+            Ok(taken) if taken >= wanted => fold.go_on(),
+            Ok(_) => fold.settle(load_ids(stream, ids).await?, Vec::new()),
+            Err(StoreError::RefusedDocuments(refused)) => fold.settle(load_ids(stream, ids).await?, refused),
+            Err(error) => return Err(fault(error)),
+        };
+        effects = further.map_err(|fault| fault.to_string())?;
     }
     Ok(fold.confirm())
 }
@@ -136,13 +138,13 @@ async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<Document>, 
     stream.store(call).await.map_err(fault)
 }
 
-async fn upsert(stream: &Stream, upserts: Vec<Upsert>) -> Result<usize, String> {
+async fn upsert(stream: &Stream, upserts: Vec<Upsert>) -> Result<usize, StoreError> {
     let (name, upserts) = (stream.collection().clone(), Arc::new(upserts));
     let call = move |store: Arc<dyn Store>| {
         let (name, upserts) = (name.clone(), upserts.clone());
         async move { store.write(&name, upserts.to_vec()).await }.boxed()
     };
-    stream.store(call).await.map_err(fault)
+    stream.store(call).await
 }
 
 /// Everything that goes before the guard.
@@ -247,13 +249,10 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
             advanced(stream, &change.document);
         }
         // First the view, then the question: who opens a room in between reads the change there.
-        if stream.view.take_in(&change.document) {
-            if let Some(rooms) = &stream.rooms {
-                rooms.lay(&change.document);
-            }
-            if interest.wants(stream.name(), &change.document.key, stream.has_part_rooms()) {
-                news.extend(news_of(stream, change));
-            }
+        if take_in(stream, change)
+            && interest.wants(stream.name(), &change.document.key, stream.has_part_rooms())
+        {
+            news.extend(news_of(stream, change));
         }
         stream.watchers.changed(&change.document.key);
     }
@@ -266,6 +265,20 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     if !news.is_empty() {
         stream.shared.news.offer(news);
     }
+}
+
+/// Into what readers are answered from. `false`: something newer is already there.
+fn take_in(stream: &Stream, change: &Change) -> bool {
+    if change.is_fenced {
+        // Under another assignment the view was begun anew, and this may be older than what it did not see since.
+        stream.view.forget(&change.document.key);
+        return true;
+    }
+    let is_newer = stream.view.take_in(&change.document);
+    if let Some(rooms) = stream.rooms.as_ref().filter(|_| is_newer) {
+        rooms.lay(&change.document);
+    }
+    is_newer
 }
 
 /// From the records' times to now, of changes spread evenly over the batch: a system that is behind would spend more on

@@ -160,7 +160,9 @@ impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Trouble::Away(error.to_string()),
-            StoreError::Refused(_) | StoreError::Fatal(_) => Trouble::Wrong(error.to_string()),
+            StoreError::Refused(_) | StoreError::RefusedDocuments(_) | StoreError::Fatal(_) => {
+                Trouble::Wrong(error.to_string())
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
+    app::{Poison, Reason},
     apps,
     config::{Config, streams},
     engine::{
@@ -138,6 +139,38 @@ async fn poison_is_a_dead_letter_before_its_offset_is_finished() {
     assert!(live.engine.reached("kv", position, Duration::from_secs(5)).await.expect("reached"));
     let (from, to) = bench.log.bounds("kv.dlq", 0).await.expect("bounds");
     assert_eq!(to - from, 1);
+    live.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_refuses_is_told_and_replayed_once_the_store_takes_it() {
+    let bench = Bench::new().await;
+    bench.store.refuse(|document| {
+        let is_odd = document.value.as_ref().is_some_and(|value| value.text() == "\"odd\"");
+        is_odd.then(|| Poison::new(Reason::StoreRefused, "a rule of the test's"))
+    });
+    let live = bench.start().await;
+    running(&live).await;
+    let (good, bad) = tokio::join!(
+        live.engine.append_and_wait("kv", record("b", Some("1"))),
+        live.engine.append_and_wait("kv", record("a", Some("\"odd\""))),
+    );
+    assert!(matches!(good.expect("told").1, Outcome::Stored(_)));
+    let (position, outcome) = bad.expect("told");
+    let Outcome::Poisoned { reason, detail } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((reason, &*detail), (Reason::StoreRefused, "a rule of the test's"));
+    assert!(live.engine.reached("kv", position, Duration::from_secs(5)).await.expect("reached"));
+    assert!(live.engine.read("kv", "a").await.expect("read").is_none());
+    bench.store.refuse(|_| None);
+    let desk = live.engine.dead_letters().expect("desk");
+    while desk.show("kv", position).await.expect("shown").is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let replayed = desk.replay("kv", position, false).await.expect("replayed");
+    let Replay::Appended(again) = replayed else { panic!("{replayed:?}") };
+    assert!(live.engine.reached("kv", again, Duration::from_secs(5)).await.expect("reached"));
+    let read = live.engine.read("kv", "a").await.expect("read").expect("there");
+    assert_eq!((read.shown.version, read.shown.value.expect("value").text()), (1, "\"odd\""));
     live.stop(Duration::from_secs(5)).await;
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     adapters::mongo::MongoStore,
+    app::Reason,
     config::{Mongodb, Secret},
     document::{Document, Json},
     ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
@@ -43,6 +44,11 @@ async fn prepared() -> Option<(MongoStore, String, Database)> {
 
 async fn load(store: &MongoStore, stream: &str, key: &str) -> Option<Document> {
     store.load(stream, &[id(key)]).await.expect("load").pop()
+}
+
+fn refused_for(written: Result<usize, StoreError>) -> Vec<Reason> {
+    let Err(StoreError::RefusedDocuments(refused)) = written else { panic!("{written:?}") };
+    refused.iter().map(|one| one.poison.reason).collect()
 }
 
 fn text_of(bytes: usize) -> String {
@@ -90,7 +96,7 @@ async fn a_unique_index_of_the_user_is_no_stale_write() {
     assert_eq!(store.write(&stream, vec![upsert("b", 1, 1, "{}")]).await.expect("write"), 1);
     for forbidden in [mail("c", 1), mail("b", 2)] {
         let refused = store.write(&stream, vec![upsert("d", 1, 1, "1"), forbidden]).await;
-        assert!(matches!(&refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert_eq!(refused_for(refused), [Reason::StoreRefused]);
     }
     assert_eq!(store.write(&stream, vec![mail("a", 1)]).await.expect("the same again"), 0);
 }
@@ -103,7 +109,8 @@ async fn what_a_validator_forbids_is_refused() {
     assert_eq!(store.write(&stream, vec![upsert("a", 1, 1, "{}")]).await.expect("write"), 1);
     for forbidden in [upsert("b", 1, 1, "1"), upsert("a", 2, 2, "1")] {
         let refused = store.write(&stream, vec![forbidden]).await;
-        assert!(matches!(&refused, Err(StoreError::Refused(text)) if text.contains("121")), "{refused:?}");
+        assert!(matches!(&refused, Err(error) if error.to_string().contains("121")), "{refused:?}");
+        assert_eq!(refused_for(refused), [Reason::StoreRefused]);
     }
 }
 
@@ -115,7 +122,9 @@ async fn a_document_just_below_16_mb_is_stored_and_one_beyond_is_refused() {
         assert_eq!(store.write(&stream, vec![most.clone()]).await.expect("write"), 1);
         assert_eq!(load(&store, &stream, "a").await, Some(most.document));
         let beyond = upsert("b", version, version, &text_of(16 << 20));
-        assert!(matches!(store.write(&stream, vec![beyond]).await, Err(StoreError::Refused(_))));
+        let small = upsert("c", version, version, "1");
+        assert_eq!(refused_for(store.write(&stream, vec![beyond, small]).await), [Reason::TooLarge]);
+        assert_eq!(load(&store, &stream, "c").await.expect("stored").version, version);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The store in this process's memory: ordered maps under one lock.
 //!
 //! Invariant: the guard is `Upsert::applies_to`, taken under the lock, so that writers at once cannot pass each other.
-//! Not here: any bound; it holds whatever is written.
+//! Not here: any bound; it holds whatever is written, unless it is told to refuse something.
 
 use crate::{
+    app::Poison,
     document::{Document, Json},
-    ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
+    ports::{EntityId, RefusedDocument, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
     record::{Key, Position},
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -18,8 +19,12 @@ use std::{
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<Held>);
 
+/// What a document is refused for, as a rule of a real store would.
+pub type Rule = fn(&Document) -> Option<Poison>;
+
 #[derive(Debug, Default)]
 struct Held {
+    rule: Option<Rule>,
     streams: HashMap<String, Stream>,
     marks: BTreeMap<String, Json>,
 }
@@ -45,6 +50,11 @@ struct Rows {
 }
 
 impl MemoryStore {
+    /// From here on documents are refused by this rule, in every stream.
+    pub fn refuse(&self, rule: Rule) {
+        self.held().rule = Some(rule);
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,18 +70,24 @@ fn done<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, StoreError>> {
 }
 
 impl Stream {
-    fn write(&mut self, upserts: Vec<Upsert>) -> usize {
-        let mut applied = 0;
+    fn write(&mut self, upserts: Vec<Upsert>, rule: Option<Rule>) -> Result<usize, StoreError> {
+        let (mut applied, mut refused) = (0, Vec::new());
         for upsert in upserts {
             let id = (upsert.document.key.clone(), upsert.document.partial);
             let stored = self.entities.get(&id).map(|entity| &entity.document);
-            if upsert.applies_to(stored) {
+            if !upsert.applies_to(stored) {
+                continue;
+            }
+            if let Some(poison) = rule.and_then(|rule| rule(&upsert.document)) {
+                let (key, partial) = id;
+                refused.push(RefusedDocument { id: EntityId { key, partial }, poison });
+            } else {
                 let Upsert { document, expires_ms, .. } = upsert;
                 self.entities.insert(id, Entity { document, expires_ms });
                 applied += 1;
             }
         }
-        applied
+        if refused.is_empty() { Ok(applied) } else { Err(StoreError::RefusedDocuments(refused)) }
     }
 
     fn scan(&self, scan: &Scan) -> Vec<Document> {
@@ -179,7 +195,8 @@ impl Store for MemoryStore {
         stream: &'a str,
         upserts: Vec<Upsert>,
     ) -> BoxFuture<'a, Result<usize, StoreError>> {
-        done(self.with(stream, |stream| stream.write(upserts)))
+        let rule = self.held().rule;
+        ready(self.with(stream, |stream| stream.write(upserts, rule))).boxed()
     }
 
     fn insert_rows<'a>(

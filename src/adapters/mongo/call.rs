@@ -7,7 +7,7 @@
 use super::{
     errors,
     pack::{Command, Terms},
-    reply,
+    reply::{self, Taken},
 };
 use crate::ports::StoreError;
 use bson::{Document, RawDocument, RawDocumentBuf, raw::cstr};
@@ -51,11 +51,25 @@ impl Door {
 
     /// Commands that write, side by side; returns how many of their statements took effect.
     pub async fn write(&self, commands: Vec<Command>) -> Result<usize, StoreError> {
-        let writes = commands.into_iter().map(|Command { verb, body }| async move {
+        self.write_each(commands).await?.all()
+    }
+
+    /// The same, where it is told which of the caller's documents are refused.
+    pub async fn write_each(&self, commands: Vec<Command>) -> Result<Taken, StoreError> {
+        let writes = commands.into_iter().map(|Command { verb, body, of }| async move {
             let answer = self.command(body).await?;
-            reply::taken(verb, &answer)
+            let mut taken = reply::taken(verb, &answer)?;
+            for (at, poison) in &mut taken.refused {
+                *at = *of.get(*at).ok_or_else(|| StoreError::Refused(poison.detail.clone()))?;
+            }
+            Ok::<_, StoreError>(taken)
         });
-        Ok(try_join_all(writes).await?.into_iter().sum())
+        let mut taken = Taken::default();
+        for Taken { count, mut refused } in try_join_all(writes).await? {
+            taken.count += count;
+            taken.refused.append(&mut refused);
+        }
+        Ok(taken)
     }
 
     /// A query with all its batches.

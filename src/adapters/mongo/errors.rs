@@ -4,7 +4,10 @@
 //! commands, so only its code and the code's name are passed on.
 //! Not here: errors of single statements that only say "did not take effect" (`reply`).
 
-use crate::ports::StoreError;
+use crate::{
+    app::{Poison, Reason},
+    ports::StoreError,
+};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 /// What is to be done about an error; `StoreError` says the same with a text.
@@ -14,11 +17,15 @@ pub enum Consequence {
     Unavailable,
     /// It will never be taken.
     Refused,
+    /// It is this document that will never be taken, whatever else is written: of a statement of its own, its records become
+    /// dead letters with this reason.
+    Document(Reason),
     /// Somebody must act.
     Fatal,
 }
 
-use Consequence::{Fatal, Refused, Unavailable};
+use Consequence::{Document, Fatal, Refused, Unavailable};
+use Reason::{StoreRefused, TooDeep, TooLarge};
 
 /// A unique index other than the one on `_id` may raise it too (`reply` tells them apart).
 pub const DUPLICATE_KEY: i32 = 11_000;
@@ -35,7 +42,7 @@ pub const CODES: &[(i32, Consequence, &str)] = &[
     (11, Fatal, "the user of mongodb.uri is not known"),
     (13, Fatal, "the user of mongodb.uri lacks rights; it needs readWrite on mongodb.database"),
     (14, Refused, "a field has a type it does not take"),
-    (15, Refused, "a document is nested too deeply or holds a number that is too large"),
+    (15, Document(TooDeep), "a document is nested too deeply or holds a number that is too large"),
     (18, Fatal, "user and password of mongodb.uri do not match, or authSource names another database"),
     (20, Fatal, "this kind of deployment does not allow the operation"),
     (22, Refused, "a document is no valid BSON"),
@@ -43,10 +50,10 @@ pub const CODES: &[(i32, Consequence, &str)] = &[
     (43, Unavailable, "a cursor was lost; the query is made again"),
     (46, Unavailable, "a lock was not free in time"),
     (50, Unavailable, "it did not finish in time; part of it may have taken effect"),
-    (52, Refused, "a field name starts with a dollar where it may not"),
-    (55, Refused, "a field looks like a database reference and is none"),
-    (56, Refused, "a field name is empty where it may not be"),
-    (57, Refused, "a field name holds a dot where it may not"),
+    (52, Document(StoreRefused), "a field name starts with a dollar where it may not"),
+    (55, Document(StoreRefused), "a field looks like a database reference and is none"),
+    (56, Document(StoreRefused), "a field name is empty where it may not be"),
+    (57, Document(StoreRefused), "a field name holds a dot where it may not"),
     (59, Fatal, "it does not know a command we need; MongoDB 5.0 or newer is needed"),
     (64, Unavailable, "a majority did not confirm in time; the write may have taken effect"),
     (66, Refused, "a field that must not change would change"),
@@ -62,7 +69,7 @@ pub const CODES: &[(i32, Consequence, &str)] = &[
     (112, Unavailable, "two writes met; this one is made again"),
     (115, Fatal, "this kind of deployment does not support the command"),
     (117, Unavailable, "another operation is in the way"),
-    (121, Refused, "a validation rule of the collection does not allow the document"),
+    (121, Document(StoreRefused), "a validation rule of the collection does not allow the document"),
     (133, Unavailable, "there is no primary"),
     (134, Unavailable, "what a majority holds cannot be read yet"),
     (146, Refused, "the operation needs more memory than it may have"),
@@ -80,24 +87,24 @@ pub const CODES: &[(i32, Consequence, &str)] = &[
     (9_001, Unavailable, "a connection broke"),
     (10_058, Unavailable, "the node is not primary"),
     (10_107, Unavailable, "the node is not primary"),
-    (10_334, Refused, "a document is larger than 16 MB"),
-    (DUPLICATE_KEY, Refused, "a unique index beside that on _id forbids the document"),
+    (10_334, Document(TooLarge), "a document is larger than 16 MB"),
+    (DUPLICATE_KEY, Document(StoreRefused), "a unique index beside that on _id forbids the document"),
     (11_600, Unavailable, "it is shutting down"),
     (11_601, Unavailable, "the operation was ended from outside"),
     (11_602, Unavailable, "its replica set chooses a new primary"),
     (13_435, Unavailable, "the node is not primary"),
     (13_436, Unavailable, "the node is starting or recovering"),
     (14_031, Unavailable, "its disk is full"),
-    (17_280, Refused, "a key is too long for an index"),
-    (17_419, Refused, "a document is larger than 16 MB"),
-    (17_420, Refused, "a document is larger than 16 MB"),
+    (17_280, Document(TooLarge), "a key is too long for an index"),
+    (17_419, Document(TooLarge), "a document is larger than 16 MB"),
+    (17_420, Document(TooLarge), "a document is larger than 16 MB"),
 ];
 
 impl Consequence {
     pub fn error(self, text: impl Into<String>) -> StoreError {
         match self {
             Unavailable => StoreError::Unavailable(text.into()),
-            Refused => StoreError::Refused(text.into()),
+            Refused | Document(_) => StoreError::Refused(text.into()),
             Fatal => StoreError::Fatal(text.into()),
         }
     }
@@ -105,13 +112,27 @@ impl Consequence {
 
 /// The error of a code the server answered with; `name` is the server's name for it, where it gave one.
 pub fn of_code(code: i32, name: &str) -> StoreError {
+    let (consequence, text) = told(code, name);
+    consequence.error(text)
+}
+
+/// Why the document of a statement that failed with this code will never be taken; `None`: it is not the document's fault,
+/// and nothing may be given up over it.
+pub fn of_document(code: i32, name: &str) -> Option<Poison> {
+    match told(code, name) {
+        (Document(reason), text) => Some(Poison::new(reason, text)),
+        _ => None,
+    }
+}
+
+fn told(code: i32, name: &str) -> (Consequence, String) {
     let known = CODES.iter().find(|(known, ..)| *known == code);
     let (consequence, reason) = known
         .map_or((Unavailable, "it failed in a way we do not know"), |(_, consequence, reason)| {
             (*consequence, *reason)
         });
     let space = if name.is_empty() { "" } else { " " };
-    consequence.error(format!("MongoDB: {reason} (error {code}{space}{name})"))
+    (consequence, format!("MongoDB: {reason} (error {code}{space}{name})"))
 }
 
 /// The error of a call of the driver.
@@ -189,7 +210,7 @@ mod tests {
     fn consequence(error: &StoreError) -> Consequence {
         match error {
             StoreError::Unavailable(_) => Unavailable,
-            StoreError::Refused(_) => Refused,
+            StoreError::Refused(_) | StoreError::RefusedDocuments(_) => Refused,
             StoreError::Fatal(_) => Fatal,
         }
     }
@@ -223,6 +244,22 @@ mod tests {
             "the store does not allow this: MongoDB: the user of mongodb.uri lacks rights; it needs readWrite on \
              mongodb.database (error 13 Unauthorized)"
         );
+    }
+
+    #[test]
+    fn only_what_a_document_itself_is_refused_for_may_become_a_dead_letter() {
+        let reason = |code| of_document(code, "Name").map(|poison| poison.reason);
+        assert_eq!(reason(121), Some(StoreRefused));
+        assert_eq!(reason(DUPLICATE_KEY), Some(StoreRefused));
+        assert_eq!(reason(10_334), Some(TooLarge));
+        // Not primary, stepped down, full, no majority, out of time, no rights, a fault of our own, unknown.
+        for not_its_fault in [10_107, 189, 14_031, 64, 50, 13, 9, 22, 999_999] {
+            assert_eq!(reason(not_its_fault), None, "{not_its_fault}");
+        }
+        let detail = of_document(121, "DocumentValidationFailure").map(|poison| poison.detail);
+        let wanted = "MongoDB: a validation rule of the collection does not allow the document \
+             (error 121 DocumentValidationFailure)";
+        assert_eq!(detail.as_deref(), Some(wanted));
     }
 
     #[test]

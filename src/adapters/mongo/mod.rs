@@ -18,10 +18,14 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
-use self::call::{Door, Find};
+use self::{
+    call::{Door, Find},
+    pack::Shape,
+    reply::Taken,
+};
 use crate::{
     document::{Document, Json},
-    ports::{EntityId, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
+    ports::{EntityId, RefusedDocument, RowScan, Scan, Store, StoreError, StoredRow, Upsert},
     record::Position,
 };
 use bson::{RawDocumentBuf, rawdoc};
@@ -96,6 +100,29 @@ impl MongoStore {
             }
         }
         Ok(())
+    }
+
+    /// A refusal by a statement for many documents names none of them: all are tried again in a statement each, which the
+    /// guard allows for.
+    async fn upsert(&self, stream: &str, upserts: Vec<Upsert>) -> Result<usize, StoreError> {
+        let mut taken = self.send(stream, &upserts, Shape::Together).await?;
+        if !taken.refused.is_empty() {
+            taken = self.send(stream, &upserts, Shape::Apart).await?;
+        }
+        let named = taken.refused.into_iter().filter_map(|(at, poison)| {
+            let document = &upserts.get(at)?.document;
+            let id = EntityId { key: document.key.clone(), partial: document.partial };
+            Some(RefusedDocument { id, poison })
+        });
+        let named: Vec<_> = named.collect();
+        if named.is_empty() { Ok(taken.count) } else { Err(StoreError::RefusedDocuments(named)) }
+    }
+
+    async fn send(&self, stream: &str, upserts: &[Upsert], shape: Shape) -> Result<Taken, StoreError> {
+        let (commands, mut too_large) = statements::upserts(&self.terms, stream, upserts, shape)?;
+        let mut taken = self.writers.write_each(commands).await?;
+        taken.refused.append(&mut too_large);
+        Ok(taken)
     }
 
     async fn documents(&self, door: &Door, find: Find<'_>) -> Result<Vec<Document>, StoreError> {
@@ -201,12 +228,7 @@ impl Store for MongoStore {
         stream: &'a str,
         upserts: Vec<Upsert>,
     ) -> BoxFuture<'a, Result<usize, StoreError>> {
-        async move {
-            let commands = statements::upserts(&self.terms, stream, &upserts)?;
-            drop(upserts);
-            self.writers.write(commands).await
-        }
-        .boxed()
+        self.upsert(stream, upserts).boxed()
     }
 
     fn insert_rows<'a>(

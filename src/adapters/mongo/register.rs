@@ -71,7 +71,7 @@ impl MongoStore {
             "writeConcern": self.terms.write_concern.clone(),
             "maxTimeMS": self.terms.time_max_ms,
         };
-        Ok(self.writers.write(vec![Command { verb: Verb::Insert, body }]).await? == 1)
+        Ok(self.writers.write(vec![Command { verb: Verb::Insert, body, of: Vec::new() }]).await? == 1)
     }
 
     pub(super) async fn keep_mark(&self, name: &str, json: &Json) -> Result<(), StoreError> {

@@ -5,30 +5,62 @@
 //! Not here: what a code means (`errors`).
 
 use super::{errors, pack::Verb};
-use crate::ports::StoreError;
+use crate::{app::Poison, ports::StoreError};
 use bson::{Bson, Document};
 
-/// How many statements of a command took effect and are durable.
-pub fn taken(verb: Verb, reply: &Document) -> Result<usize, StoreError> {
+/// Which document will never be taken, by its place among those asked for, and why.
+pub type Refusal = (usize, Poison);
+
+/// What came of the statements of one or more commands.
+#[derive(Debug, Default, PartialEq)]
+pub struct Taken {
+    /// How many took effect and are durable.
+    pub count: usize,
+    /// No other statement failed.
+    pub refused: Vec<Refusal>,
+}
+
+impl Taken {
+    /// The count, where a document that is refused is a fault of ours.
+    pub fn all(self) -> Result<usize, StoreError> {
+        match self.refused.into_iter().next() {
+            None => Ok(self.count),
+            Some((_, poison)) => Err(StoreError::Refused(poison.detail)),
+        }
+    }
+}
+
+/// What a command did. A statement that failed for anything but its own document makes the whole an error: what is known
+/// of the others then is not worth telling apart, since all of them are made again.
+pub fn taken(verb: Verb, reply: &Document) -> Result<Taken, StoreError> {
+    let mut refused = Vec::new();
     for error in list(reply, "writeErrors") {
-        if !is_duplicate_id(error) {
-            return Err(of(error));
+        if is_duplicate_id(error) {
+            continue;
+        }
+        let (code, name) = code_of(error);
+        match (errors::of_document(code, name), count(error, "index")) {
+            (Some(poison), Some(at)) => refused.push((at, poison)),
+            _ => return Err(errors::of_code(code, name)),
         }
     }
     if let Ok(error) = reply.get_document("writeConcernError") {
-        return Err(of(error));
+        let (code, name) = code_of(error);
+        return Err(errors::of_code(code, name));
     }
-    count(reply, verb.counter())
-        .ok_or_else(|| StoreError::Unavailable(format!("MongoDB: its reply holds no {}", verb.counter())))
+    let counted = count(reply, verb.counter());
+    let count = counted
+        .ok_or_else(|| StoreError::Unavailable(format!("MongoDB: its reply holds no {}", verb.counter())))?;
+    Ok(Taken { count, refused })
 }
 
 fn list<'a>(reply: &'a Document, name: &str) -> impl Iterator<Item = &'a Document> {
     reply.get_array(name).into_iter().flatten().filter_map(Bson::as_document)
 }
 
-fn of(error: &Document) -> StoreError {
+fn code_of(error: &Document) -> (i32, &str) {
     let code = count(error, "code").and_then(|code| i32::try_from(code).ok()).unwrap_or_default();
-    errors::of_code(code, error.get_str("codeName").unwrap_or_default())
+    (code, error.get_str("codeName").unwrap_or_default())
 }
 
 /// Somebody has written this id: our statement did not take effect, which the guard allows for. A unique index of the
@@ -53,14 +85,19 @@ pub fn count(reply: &Document, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Reason;
     use bson::doc;
+
+    fn count_of(verb: Verb, reply: &Document) -> usize {
+        taken(verb, reply).and_then(Taken::all).expect("taken")
+    }
 
     #[test]
     fn inserts_count_n_and_updates_count_what_was_modified() {
-        assert_eq!(taken(Verb::Insert, &doc! { "ok": 1.0, "n": 7 }).expect("taken"), 7);
+        assert_eq!(count_of(Verb::Insert, &doc! { "ok": 1.0, "n": 7 }), 7);
         let reply = doc! { "ok": 1.0, "n": 7, "nModified": 5_i64 };
-        assert_eq!(taken(Verb::Update, &reply).expect("taken"), 5);
-        assert_eq!(taken(Verb::Delete, &doc! { "n": 2.0 }).expect("taken"), 2);
+        assert_eq!(count_of(Verb::Update, &reply), 5);
+        assert_eq!(count_of(Verb::Delete, &doc! { "n": 2.0 }), 2);
         assert!(matches!(taken(Verb::Update, &doc! { "ok": 1.0, "n": 7 }), Err(StoreError::Unavailable(_))));
     }
 
@@ -69,19 +106,31 @@ mod tests {
         let there = doc! { "index": 1, "code": 11_000, "keyPattern": { "_id": 1 } };
         let cut_short = doc! { "index": 2, "code": 11_000, "errmsg": "" };
         let reply = doc! { "ok": 1.0, "n": 1, "writeErrors": [there, cut_short] };
-        assert_eq!(taken(Verb::Insert, &reply).expect("taken"), 1);
+        assert_eq!(count_of(Verb::Insert, &reply), 1);
     }
 
     #[test]
     fn errors_inside_ok_are_errors() {
-        let other_index = doc! { "index": 0, "code": 11_000, "keyPattern": { "value.email": 1 } };
-        let too_large = doc! { "index": 0, "code": 10_334, "errmsg": "user-1" };
         let stepped_down = doc! { "index": 0, "code": 189, "codeName": "PrimarySteppedDown" };
-        let reply = |error: Document| doc! { "ok": 1.0, "n": 3, "nModified": 3, "writeErrors": [error] };
-        assert!(matches!(taken(Verb::Insert, &reply(other_index)), Err(StoreError::Refused(_))));
-        let refused = taken(Verb::Update, &reply(too_large)).expect_err("refused").to_string();
-        assert!(refused.contains("16 MB") && !refused.contains("user-1"), "{refused}");
-        assert!(matches!(taken(Verb::Update, &reply(stepped_down)), Err(StoreError::Unavailable(_))));
+        let ours = doc! { "index": 0, "code": 22, "codeName": "InvalidBSON" };
+        let reply = |errors: Vec<Document>| doc! { "ok": 1.0, "n": 3, "nModified": 3, "writeErrors": errors };
+        assert!(matches!(taken(Verb::Insert, &reply(vec![ours])), Err(StoreError::Refused(_))));
+        let ill = reply(vec![doc! { "index": 1, "code": 121 }, stepped_down]);
+        assert!(matches!(taken(Verb::Update, &ill), Err(StoreError::Unavailable(_))), "nothing is given up");
+        let unplaced = reply(vec![doc! { "code": 121 }]);
+        assert!(matches!(taken(Verb::Update, &unplaced), Err(StoreError::Refused(_))));
+    }
+
+    #[test]
+    fn a_refused_document_is_told_by_its_place_without_its_contents() {
+        let other_index = doc! { "index": 2, "code": 11_000, "keyPattern": { "value.email": 1 } };
+        let too_large = doc! { "index": 0_i64, "code": 10_334, "errmsg": "user-1" };
+        let reply = doc! { "ok": 1.0, "n": 3, "nModified": 1, "writeErrors": [too_large, other_index] };
+        let Taken { count, refused } = taken(Verb::Update, &reply).expect("taken");
+        let told: Vec<_> = refused.iter().map(|(at, poison)| (*at, poison.reason)).collect();
+        assert_eq!((count, told), (1, vec![(0, Reason::TooLarge), (2, Reason::StoreRefused)]));
+        assert!(refused.iter().all(|(_, poison)| !poison.detail.contains("user-1")), "{refused:?}");
+        assert!(taken(Verb::Update, &reply).and_then(Taken::all).is_err(), "where nobody can take it apart");
     }
 
     #[test]

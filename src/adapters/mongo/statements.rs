@@ -9,9 +9,11 @@
 
 use super::{
     json::Text,
-    pack::{Command, Form, Pack, Terms, Verb},
+    pack::{Command, Form, Pack, Shape, Terms, Unfit, Verb},
+    reply::Refusal,
 };
 use crate::{
+    app::{Poison, Reason},
     document::{Document, Json},
     ports::{EntityId, StoreError, StoredRow, Upsert},
     record::Position,
@@ -149,28 +151,41 @@ struct ByIdAt<'a> {
     position: At,
 }
 
-/// Guarded upserts: what is new, and what replaces a version.
-pub fn upserts(terms: &Terms, collection: &str, upserts: &[Upsert]) -> Result<Vec<Command>, StoreError> {
+/// Guarded upserts, what is new and what replaces a version; and those that are too large to be sent at all.
+pub fn upserts(
+    terms: &Terms,
+    collection: &str,
+    upserts: &[Upsert],
+    shape: Shape,
+) -> Result<(Vec<Command>, Vec<Refusal>), StoreError> {
     let mut inserts = Pack::new(terms, Verb::Insert, collection);
-    let mut updates = Pack::new(terms, Verb::Update, collection);
-    for upsert in upserts {
-        if upsert.from_version == 0 {
-            inserts.push(|form| Stored::new(upsert, form))?;
+    let mut updates = Pack::of_changes(terms, collection, shape);
+    let mut refused = Vec::new();
+    for (at, upsert) in upserts.iter().enumerate() {
+        let pushed = if upsert.from_version == 0 {
+            inserts.push(at, |form| Stored::new(upsert, form))
         } else {
             let id = Id::new(&upsert.document.key, upsert.document.partial);
-            updates.change(id, |form| Change { from: upsert.from_version, to: Stored::new(upsert, form) })?;
+            updates.change(at, id, |form| Change { from: upsert.from_version, to: Stored::new(upsert, form) })
+        };
+        match pushed {
+            Ok(()) => {}
+            Err(Unfit::TooLarge(bytes)) => {
+                refused.push((at, Poison::new(Reason::TooLarge, Unfit::too_large(bytes))));
+            }
+            Err(unfit) => return Err(unfit.into()),
         }
     }
     let mut commands = inserts.finish();
     commands.append(&mut updates.finish());
-    Ok(commands)
+    Ok((commands, refused))
 }
 
 /// Rows, each unless its id is there.
 pub fn rows(terms: &Terms, collection: &str, rows: &[StoredRow]) -> Result<Vec<Command>, StoreError> {
     let mut inserts = Pack::new(terms, Verb::Insert, collection);
-    for row in rows {
-        inserts.push(|form| Row::new(row, form))?;
+    for (at, row) in rows.iter().enumerate() {
+        inserts.push(at, |form| Row::new(row, form))?;
     }
     Ok(inserts.finish())
 }
@@ -182,9 +197,9 @@ pub fn deletes(
     ids: &[(EntityId, Position)],
 ) -> Result<Vec<Command>, StoreError> {
     let mut deletes = Pack::new(terms, Verb::Delete, collection);
-    for (id, position) in ids {
+    for (at, (id, position)) in ids.iter().enumerate() {
         let q = || ByIdAt { _id: Id::new(&id.key, id.partial), position: (*position).into() };
-        deletes.push(|_| Delete { q: q(), limit: 1 })?;
+        deletes.push(at, |_| Delete { q: q(), limit: 1 })?;
     }
     Ok(deletes.finish())
 }

@@ -1,10 +1,11 @@
 //! The exact shape of what is sent, and what is made of what comes back. No server here.
 
 use super::{
-    pack::{Command, Terms, Verb},
+    pack::{Command, Shape, Terms, Verb},
     read, statements,
 };
 use crate::{
+    app::Reason,
     document::{Document, Json},
     ports::{EntityId, Scan, StoreError, StoredRow, Upsert},
     record::Position,
@@ -45,7 +46,8 @@ fn what_is_new_is_inserted() {
     let mut partial = upsert("a", 0, Some("[1,\"x\"]"));
     partial.document.partial = Some(3);
     let removed = upsert("$gone", 0, None);
-    let commands = statements::upserts(&terms(), "kv", &[partial, removed]).expect("commands");
+    let (commands, _) =
+        statements::upserts(&terms(), "kv", &[partial, removed], Shape::Together).expect("commands");
     let position = doc! { "epoch": 4_i64, "partition": 3_i64, "offset": 1041_i64 };
     let expected = doc! {
         "insert": "kv",
@@ -78,7 +80,7 @@ fn what_is_new_is_inserted() {
 #[test]
 fn what_was_folded_from_a_version_is_a_guarded_update_that_creates_nothing() {
     let replacing = upsert("user-1", 6, Some("{\"$set\":{\"a.b\":\"$x\"}}"));
-    let commands = statements::upserts(&terms(), "kv", &[replacing]).expect("commands");
+    let (commands, _) = statements::upserts(&terms(), "kv", &[replacing], Shape::Together).expect("commands");
     let position = doc! { "epoch": 4_i64, "partition": 3_i64, "offset": 1041_i64 };
     let document = doc! {
         "_id": "user-1",
@@ -133,7 +135,7 @@ fn a_row_is_inserted_and_a_forgotten_key_deleted_at_its_position() {
 #[test]
 fn a_batch_is_cut_by_statements_and_by_bytes() {
     let sizes = |upserts: &[Upsert]| -> Vec<(Verb, usize)> {
-        let commands = statements::upserts(&terms(), "kv", upserts).expect("commands");
+        let (commands, _) = statements::upserts(&terms(), "kv", upserts, Shape::Together).expect("commands");
         let len = |command: &Command| {
             let body = tree(&command.body);
             if command.verb == Verb::Insert {
@@ -164,9 +166,13 @@ fn a_batch_is_cut_by_statements_and_by_bytes() {
 fn a_document_beyond_16_mb_is_refused_before_anything_is_sent() {
     let large = format!("\"{}\"", "x".repeat(16 << 20));
     for from_version in [0, 1] {
-        let batch = [upsert("a", 0, Some("1")), upsert("b", from_version, Some(&large))];
-        let refused = statements::upserts(&terms(), "kv", &batch).expect_err("refused");
-        assert!(matches!(&refused, StoreError::Refused(text) if text.contains("16777216")), "{refused}");
+        let small = || upsert("a", from_version, Some("1"));
+        let batch = [small(), upsert("b", from_version, Some(&large)), small()];
+        let (commands, refused) =
+            statements::upserts(&terms(), "kv", &batch, Shape::Together).expect("commands");
+        let of: Vec<_> = commands.iter().map(|command| command.of.clone()).collect();
+        assert_eq!(of, [[0, 2]], "its neighbours are sent");
+        assert!(matches!(&*refused, [(1, poison)] if poison.reason == Reason::TooLarge), "{refused:?}");
     }
 }
 
@@ -177,7 +183,10 @@ fn what_cannot_be_written_as_bson_is_refused() {
     let mut beyond = upsert("a", 0, Some("1"));
     beyond.document.position.offset = u64::MAX;
     for bad in [nul, beyond] {
-        assert!(matches!(statements::upserts(&terms(), "kv", &[bad]), Err(StoreError::Refused(_))));
+        assert!(matches!(
+            statements::upserts(&terms(), "kv", &[bad], Shape::Together),
+            Err(StoreError::Refused(_))
+        ));
     }
 }
 

@@ -1,7 +1,12 @@
 //! The fold of a writer without its app's types: erased around a batch, so an entity is decoded once a batch.
 
 use super::{Confirmed, Effects, Fault, Flight, Fold};
-use crate::{app::App, document::Document, ports::EntityId, record::Position};
+use crate::{
+    app::App,
+    document::Document,
+    ports::{EntityId, RefusedDocument},
+    record::Position,
+};
 use std::sync::Arc;
 
 /// `Fold<A>` for any `A`; the methods are those of `Fold`.
@@ -12,7 +17,8 @@ pub trait ShardFold: Send {
     fn admit(&mut self, documents: Vec<Document>) -> Result<(), Fault>;
     fn admit_firsts(&mut self, firsts: Vec<(String, Position)>);
     fn fold(&mut self) -> Result<Effects, Fault>;
-    fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault>;
+    fn settle(&mut self, documents: Vec<Document>, refused: Vec<RefusedDocument>) -> Result<Effects, Fault>;
+    fn go_on(&mut self) -> Result<Effects, Fault>;
     fn round(&self) -> Vec<EntityId>;
     fn again(&mut self, firsts: Vec<(String, Position)>, documents: Vec<Document>) -> Result<Effects, Fault>;
     fn confirm(&mut self) -> Confirmed;
@@ -47,8 +53,12 @@ impl<A: App> ShardFold for Fold<A> {
         Fold::fold(self, None)
     }
 
-    fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
-        Fold::settle(self, documents)
+    fn settle(&mut self, documents: Vec<Document>, refused: Vec<RefusedDocument>) -> Result<Effects, Fault> {
+        Fold::settle(self, documents, refused)
+    }
+
+    fn go_on(&mut self) -> Result<Effects, Fault> {
+        Fold::go_on(self)
     }
 
     fn round(&self) -> Vec<EntityId> {

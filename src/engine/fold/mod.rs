@@ -12,6 +12,7 @@ mod settle;
 mod step;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use erased::ShardFold;
 pub use step::CONDITION_HEADER;
@@ -30,6 +31,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use tokio::sync::OwnedSemaphorePermit;
+use trial::Trial;
 
 /// Names the waiter of an outcome: `INSTANCE/TOKEN`.
 pub const WAIT_HEADER: &str = "statecast-wait";
@@ -132,6 +134,8 @@ pub struct Change {
     pub document: Document,
     /// Versions this change stands for; 0: found in the store, folded by someone else.
     pub covers: u64,
+    /// Its partition has gone to someone else meanwhile, and may be ours again by another assignment: this may be old.
+    pub is_fenced: bool,
 }
 
 /// What is told to a waiter.
@@ -169,6 +173,10 @@ struct Planned<Ev> {
     index: u32,
     slot: SlotId,
     early: Early<Ev>,
+    /// Its letter is among the effects of a fold that was not void.
+    has_letter: bool,
+    /// Its step made rows or emits, as of the newest fold.
+    has_children: bool,
 }
 
 /// What is known of a record before the store was asked.
@@ -187,7 +195,7 @@ enum End {
     Applied,
     Seen,
     Rejected(Box<Reject>),
-    /// Its partition has gone to someone else: neither taken in nor finished.
+    /// Its partition has gone to someone else: neither taken in nor finished. Or its turn has not come yet (`trial`).
     Fenced,
 }
 
@@ -214,8 +222,12 @@ pub struct Fold<A: App> {
     firsts: FxHashMap<String, Position>,
     /// What the newest fold was of; `None`: the whole batch.
     round: Option<FxHashSet<SlotId>>,
+    /// Keys of this batch whose document the store refused.
+    trials: FxHashMap<SlotId, Trial>,
     /// Documents of the store that turned out to be newer than what was held here: told, not written.
     found: Vec<Document>,
+    /// What others stored of keys that were then folded again from it.
+    moved_on: FxHashMap<SlotId, Document>,
     /// What this batch loaded of the store.
     loaded: Vec<(SlotId, Document)>,
     bytes: usize,
@@ -238,7 +250,9 @@ impl<A: App> Fold<A> {
             missing: Vec::new(),
             firsts: FxHashMap::default(),
             round: None,
+            trials: FxHashMap::default(),
             found: Vec::new(),
+            moved_on: FxHashMap::default(),
             loaded: Vec::new(),
             bytes: 0,
             moved: 0,

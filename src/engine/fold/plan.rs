@@ -33,7 +33,7 @@ impl<A: App> Fold<A> {
             Ok(key) => (self.slot(&key, record.position.partition, flight), early),
             Err(poison) => (NOWHERE, Early::Poison(Box::new(poison))),
         };
-        Planned { part, index, slot, early }
+        Planned { part, index, slot, early, has_letter: false, has_children: false }
     }
 
     /// Apps that group by something in the value, or have row ids, need the event before the store is asked.

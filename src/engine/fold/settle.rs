@@ -6,15 +6,17 @@
 use super::{
     Change, Confirmed, Counts, Effects, End, Fault, FinishedPart, Fold, Part, WAIT_HEADER, Waited,
     cache::{Held, Slot, SlotId},
+    trial::Trial,
 };
 use crate::{
-    app::{App, Reject},
+    app::{App, Poison, Reject},
     document::{Document, Shown},
     engine::api::Outcome,
-    ports::EntityId,
-    record::Position,
+    ports::{EntityId, RefusedDocument},
+    record::{Key, Position},
 };
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 impl<A: App> Fold<A> {
     /// Takes in what the store holds of the missing ids; ids that are not among `documents` are absent there.
@@ -68,30 +70,66 @@ impl<A: App> Fold<A> {
         })
     }
 
-    /// Fewer upserts of the newest fold took effect than were sent, and this is what the store holds of their ids. Returns
-    /// what has to be written in another round; empty when every key is settled.
-    pub fn settle(&mut self, documents: Vec<Document>) -> Result<Effects, Fault> {
-        let by_id = by_id(documents);
-        let (round, mut again) = (self.round.take(), FxHashSet::default());
+    /// Fewer upserts of the newest fold took effect than were sent, and this is what the store holds of their ids; `refused`
+    /// are those of them whose document it will never take. Returns what has to be written in another round; nothing to
+    /// write when every key is settled.
+    pub fn settle(
+        &mut self,
+        documents: Vec<Document>,
+        refused: Vec<RefusedDocument>,
+    ) -> Result<Effects, Fault> {
+        let (by_id, refused) = (by_id(documents), by_refused(refused));
+        let (round, mut again, mut to_judge) =
+            (self.round.take(), FxHashSet::default(), FxHashMap::default());
         for id in self.in_batch.clone() {
             // What an earlier round settled was not asked for, and its absence here says nothing.
             if round.as_ref().is_some_and(|round| !round.contains(&id)) {
                 continue;
             }
-            let Some(pending) = self.cache.get(id).and_then(|slot| slot.pending.clone()) else { continue };
-            let stored = by_id.get(&(pending.key.clone(), pending.partial)).cloned();
-            match stored {
-                Some(stored) if stored.position == pending.position && stored.version == pending.version => {}
+            let Some(slot) = self.cache.get(id) else { continue };
+            let (base_version, Some(pending)) = (slot.base_version, slot.pending.clone()) else { continue };
+            let name = (pending.key.clone(), pending.partial);
+            let stored = by_id.get(&name).cloned();
+            let unmoved = stored.as_ref().map_or(0, |stored| stored.version) == base_version;
+            let goes_on = match stored {
+                Some(stored) if stored.position == pending.position && stored.version == pending.version => {
+                    self.keep_stored(id)
+                }
                 Some(stored) if is_at_or_beyond(&stored, &pending) => {
                     self.stale += 1;
                     self.found.push(stored.clone());
                     self.hold(id, Some(stored))?;
+                    self.skip_stored(id)
                 }
                 stored => {
-                    self.conflicts += 1;
+                    match (refused.get(&name).filter(|_| unmoved), &stored) {
+                        (Some(poison), _) => drop(to_judge.insert(id, poison.clone())),
+                        (None, Some(stored)) => drop(self.moved_on.insert(id, stored.clone())),
+                        (None, None) => {}
+                    }
+                    self.conflicts += u64::from(!to_judge.contains_key(&id));
                     self.hold(id, stored)?;
-                    again.insert(id);
+                    true
                 }
+            };
+            if goes_on {
+                again.insert(id);
+            }
+        }
+        self.judge(to_judge)?;
+        if again.is_empty() { Ok(Effects::default()) } else { self.fold(Some(&again)) }
+    }
+
+    /// All upserts of the newest fold took effect. Returns what has to be written in another round, of keys whose records
+    /// are taken in bit by bit.
+    pub fn go_on(&mut self) -> Result<Effects, Fault> {
+        if self.trials.is_empty() {
+            return Ok(Effects::default());
+        }
+        let (round, mut again) = (self.round.take(), FxHashSet::default());
+        for id in self.trials.keys().copied().collect::<Vec<_>>() {
+            if round.as_ref().is_none_or(|round| round.contains(&id)) && self.keep_stored(id) {
+                again.insert(id);
             }
         }
         if again.is_empty() { Ok(Effects::default()) } else { self.fold(Some(&again)) }
@@ -113,6 +151,7 @@ impl<A: App> Fold<A> {
         self.firsts.extend(firsts);
         let by_id = by_id(documents);
         let round = self.round.take();
+        self.void_letters(round.as_ref());
         for id in self.in_batch.clone() {
             if round.as_ref().is_none_or(|round| round.contains(&id)) {
                 let found = self.entity_id(id).and_then(|name| by_id.get(&(name.key, name.partial)).cloned());
@@ -128,19 +167,37 @@ impl<A: App> Fold<A> {
         confirmed.outcomes = self.outcomes();
         confirmed.finished = self.finished();
         confirmed.changes.reserve(self.in_batch.len());
+        let fenced = self.fenced();
+        let change = |document: Document, covers| Change {
+            is_fenced: fenced.contains(&document.position.partition),
+            document,
+            covers,
+        };
         for id in std::mem::take(&mut self.in_batch) {
             let Some(slot) = self.cache.get_mut(id) else { continue };
             slot.in_batch = false;
-            if let Some(document) = slot.pending.take() {
-                confirmed.changes.push(Change { document, covers: slot.applied });
-            }
+            let (pending, applied) = (slot.pending.take(), slot.applied);
+            let (stored, covers) = self.trials.remove(&id).map_or((None, 0), Trial::stored);
+            let ours = pending.or(stored);
+            // Where nothing of ours came behind it, nobody else may have told it.
+            let of_others = self.moved_on.remove(&id);
+            let of_others =
+                of_others.filter(|other| ours.as_ref().is_none_or(|ours| ours.version < other.version));
+            confirmed.changes.extend(ours.map(|document| change(document, covers + applied)));
+            confirmed.changes.extend(of_others.map(|document| change(document, 0)));
         }
         let found = std::mem::take(&mut self.found).into_iter().chain(self.loaded_and_left());
         let found: Vec<Document> = found.collect();
-        confirmed.changes.extend(found.into_iter().map(|document| Change { document, covers: 0 }));
+        confirmed.changes.extend(found.into_iter().map(|document| change(document, 0)));
         self.clear();
         confirmed.evicted = self.cache.evict();
         confirmed
+    }
+
+    /// Partitions of slices in this batch that have gone to someone else.
+    fn fenced(&self) -> SmallVec<[u32; 4]> {
+        let assignments = self.parts.iter().map(|part| &part.flight.assignment);
+        assignments.filter(|one| one.is_fenced()).map(|one| one.partition).collect()
     }
 
     /// What was loaded, reflects a record of this batch already and is left as it was: who stored it may have ended before
@@ -165,6 +222,8 @@ impl<A: App> Fold<A> {
         self.missing.clear();
         self.firsts.clear();
         self.round = None;
+        self.trials.clear();
+        self.moved_on.clear();
         (self.bytes, self.moved, self.conflicts, self.stale) = (0, 0, 0, 0);
     }
 
@@ -289,8 +348,13 @@ fn is_at_or_beyond(stored: &Document, ours: &Document) -> bool {
     }
 }
 
-type ById = FxHashMap<(crate::record::Key, Option<u32>), Document>;
+type Name = (Key, Option<u32>);
+type ById = FxHashMap<Name, Document>;
 
 fn by_id(documents: Vec<Document>) -> ById {
     documents.into_iter().map(|document| ((document.key.clone(), document.partial), document)).collect()
+}
+
+fn by_refused(refused: Vec<RefusedDocument>) -> FxHashMap<Name, Poison> {
+    refused.into_iter().map(|refused| ((refused.id.key, refused.id.partial), refused.poison)).collect()
 }

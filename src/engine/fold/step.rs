@@ -6,6 +6,7 @@ use super::{
     Early, Effects, End, Fault, Flight, Fold, FoldSettings, Letter,
     cache::{Held, Slot, SlotId},
     plan::NOWHERE,
+    trial::Turn,
 };
 use crate::{
     app::{App, At, Emit, Poison, Reason, Refused, RefusedKind, Reject, Row},
@@ -40,6 +41,7 @@ impl<A: App> Fold<A> {
     pub fn fold(&mut self, only: Option<&FxHashSet<SlotId>>) -> Result<Effects, Fault> {
         let mut effects = Effects::default();
         self.round = only.cloned();
+        self.begin_trials(only);
         self.ends.resize_with(self.planned.len(), || End::Fenced);
         for at in 0..self.planned.len() {
             self.fold_at(at, only, &mut effects);
@@ -53,14 +55,27 @@ impl<A: App> Fold<A> {
         if only.is_some_and(|slots| !slots.contains(&planned.slot)) {
             return;
         }
+        let Some(end) = self.ends.get_mut(at) else { return };
+        if let Some(trial) = self.trials.get_mut(&planned.slot) {
+            let applied = self.cache.get(planned.slot).map_or(0, |slot| slot.applied);
+            match trial.turn(at, applied) {
+                Turn::Past => return,
+                Turn::Now => {}
+                Turn::Later => {
+                    *end = End::Fenced;
+                    return;
+                }
+            }
+        }
         let Some(part) = self.parts.get(planned.part as usize) else { return };
         let flight = &part.flight;
         let Some(record) = flight.slice.get(planned.index as usize) else { return };
         if flight.assignment.is_fenced() {
-            return; // stays `Fenced`
+            *end = End::Fenced;
+            return;
         }
         let early = std::mem::replace(&mut planned.early, Early::Unread);
-        let end = match early {
+        *end = match early {
             Early::Poison(poison) => {
                 planned.early = Early::Poison(poison.clone());
                 End::Rejected(Box::new(Reject::Poison(*poison)))
@@ -68,6 +83,7 @@ impl<A: App> Fold<A> {
             early => {
                 let slot = if planned.slot == NOWHERE { None } else { self.cache.get_mut(planned.slot) };
                 let Some(slot) = slot else { return };
+                let were = effects.rows.len() + effects.emits.len();
                 let mut stepper = Stepper {
                     app: &*self.app,
                     settings: &self.settings,
@@ -75,12 +91,13 @@ impl<A: App> Fold<A> {
                     moved: &mut self.moved,
                     effects,
                 };
-                stepper.take(slot, &record, early)
+                let end = stepper.take(slot, &record, early);
+                planned.has_children = effects.rows.len() + effects.emits.len() > were;
+                end
             }
         };
-        keep_letter(&end, flight, planned.index, effects);
-        if let Some(place) = self.ends.get_mut(at) {
-            *place = end;
+        if !planned.has_letter {
+            planned.has_letter = keep_letter(end, flight, planned.index, effects);
         }
     }
 
@@ -119,12 +136,14 @@ impl<A: App> Fold<A> {
     }
 }
 
-fn keep_letter(end: &End, flight: &Arc<Flight>, index: u32, effects: &mut Effects) {
+fn keep_letter(end: &End, flight: &Arc<Flight>, index: u32, effects: &mut Effects) -> bool {
     if let End::Rejected(reject) = end
         && let Reject::Poison(poison) = &**reject
     {
         effects.letters.push(Letter { flight: flight.clone(), index, poison: poison.clone() });
+        return true;
     }
+    false
 }
 
 /// What one record needs around it.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{apps::kv::Kv, ports::EntityId, record::Slice};
 
-fn settings() -> FoldSettings {
+pub(super) fn settings() -> FoldSettings {
     FoldSettings {
         stream: "kv".into(),
         by_partition: false,
@@ -18,13 +18,13 @@ fn settings() -> FoldSettings {
     }
 }
 
-fn fold() -> Fold<Kv> {
+pub(super) fn fold() -> Fold<Kv> {
     Fold::new(Arc::new(Kv), settings())
 }
 
-type Row<'a> = (u64, i64, &'a str, Option<&'a str>);
+pub(super) type Row<'a> = (u64, i64, &'a str, Option<&'a str>);
 
-fn flight(partition: u32, assignment: u64, rows: &[Row<'_>]) -> Arc<Flight> {
+pub(super) fn flight(partition: u32, assignment: u64, rows: &[Row<'_>]) -> Arc<Flight> {
     let mut slice = Slice::new(0, partition);
     for (offset, time_ms, key, value) in rows {
         slice.push(*offset, *time_ms, Some(key.as_bytes()), value.map(str::as_bytes), std::iter::empty());
@@ -33,12 +33,12 @@ fn flight(partition: u32, assignment: u64, rows: &[Row<'_>]) -> Arc<Flight> {
     Arc::new(Flight { slice, id: 0, assignment, permit: None })
 }
 
-fn gather(fold: &mut Fold<Kv>, flight: Arc<Flight>) {
+pub(super) fn gather(fold: &mut Fold<Kv>, flight: Arc<Flight>) {
     let indices = (0..flight.slice.len() as u32).collect();
     fold.gather(flight, indices);
 }
 
-fn document(key: &str, partition: u32, offset: u64, version: u64, updated_ms: i64) -> Document {
+pub(super) fn document(key: &str, partition: u32, offset: u64, version: u64, updated_ms: i64) -> Document {
     Document {
         key: key.into(),
         partial: None,
@@ -50,7 +50,7 @@ fn document(key: &str, partition: u32, offset: u64, version: u64, updated_ms: i6
     }
 }
 
-fn shape(effects: &Effects) -> Vec<(&str, u64, u64, Option<&str>)> {
+pub(super) fn shape(effects: &Effects) -> Vec<(&str, u64, u64, Option<&str>)> {
     let shape = |u: &'_ Upsert| (u.document.version, u.from_version);
     effects
         .upserts
@@ -171,10 +171,17 @@ fn what_the_store_moved_on_from_is_folded_again() {
     fold.admit(Vec::new()).expect("admit");
     fold.fold(None).expect("fold");
     // Another instance stored 0.0.7 of `a` meanwhile, and 0.0.20 of `b`.
-    let effects = fold.settle(vec![document("a", 0, 7, 1, 5), document("b", 0, 20, 6, 30)]).expect("settle");
+    let effects = fold
+        .settle(vec![document("a", 0, 7, 1, 5), document("b", 0, 20, 6, 30)], Vec::new())
+        .expect("settle");
     assert_eq!(shape(&effects), [("a", 2, 1, Some("2"))]);
     let stored = effects.upserts[0].document.clone();
-    assert!(fold.settle(vec![stored, document("b", 0, 20, 6, 30)]).expect("settle").upserts.is_empty());
+    assert!(
+        fold.settle(vec![stored, document("b", 0, 20, 6, 30)], Vec::new())
+            .expect("settle")
+            .upserts
+            .is_empty()
+    );
     let confirmed = fold.confirm();
     let changes: Vec<_> =
         confirmed.changes.iter().map(|c| (&*c.document.key, c.document.version, c.covers)).collect();
@@ -195,9 +202,9 @@ fn a_further_round_leaves_alone_what_the_rounds_before_settled() {
     // Ours of `a` took effect; another instance stored the same of `b`, and is one version ahead of us with `c`.
     let ahead = document("c", 0, 4, 5, 2);
     let there = vec![document("a", 0, 7, 5, 5), document("b", 0, 8, 5, 6), ahead];
-    assert_eq!(shape(&fold.settle(there).expect("settle")), [("c", 6, 5, Some("3"))]);
+    assert_eq!(shape(&fold.settle(there, Vec::new()).expect("settle")), [("c", 6, 5, Some("3"))]);
     // Only `c` was sent, so only `c` is loaded.
-    let effects = fold.settle(vec![document("c", 0, 5, 6, 3)]).expect("settle");
+    let effects = fold.settle(vec![document("c", 0, 5, 6, 3)], Vec::new()).expect("settle");
     assert_eq!(shape(&effects), [("c", 7, 6, Some("3"))]);
     let told: Vec<_> =
         fold.confirm().changes.iter().map(|c| (c.document.key.to_string(), c.document.version)).collect();
@@ -210,7 +217,7 @@ fn of_two_that_differ_at_one_position_what_is_stored_is_told() {
     gather(&mut fold, flight(0, 1, &[(7, 5, "a", Some("1"))]));
     fold.admit(Vec::new()).expect("admit");
     fold.fold(None).expect("fold");
-    assert!(fold.settle(vec![document("a", 0, 7, 9, 5)]).expect("settle").upserts.is_empty());
+    assert!(fold.settle(vec![document("a", 0, 7, 9, 5)], Vec::new()).expect("settle").upserts.is_empty());
     let confirmed = fold.confirm();
     let told: Vec<_> = confirmed.changes.iter().map(|c| c.document.version).collect();
     assert_eq!(told, [9]);
@@ -235,6 +242,20 @@ fn a_fenced_slice_is_neither_folded_nor_finished_as_stored() {
     fold.admit(Vec::new()).expect("admit");
     assert!(fold.fold(None).expect("fold").upserts.is_empty());
     assert_eq!(fold.confirm().counts.stored, 0);
+}
+
+#[test]
+fn what_outlived_its_assignment_is_told_as_such() {
+    let mut fold = fold();
+    let (gone, ours) = (flight(0, 1, &[(3, 5, "a", Some("1"))]), flight(1, 2, &[(4, 6, "b", Some("2"))]));
+    gather(&mut fold, gone.clone());
+    gather(&mut fold, ours);
+    fold.admit(vec![document("a", 0, 3, 9, 5)]).expect("admit");
+    fold.fold(None).expect("fold");
+    gone.assignment.fence();
+    let told: Vec<_> =
+        fold.confirm().changes.iter().map(|c| (c.document.key.to_string(), c.is_fenced)).collect();
+    assert_eq!(told, [("b".into(), false), ("a".into(), true)]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
+    app::{Poison, Reason},
     ports::{Log, Store},
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -35,6 +36,14 @@ impl StoreFactory for Memory {
 
     fn reopened(&self, _: Arc<dyn Store>) -> BoxFuture<'_, Option<Arc<dyn Store>>> {
         ready(None).boxed()
+    }
+
+    fn refuse_bad<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
+        self.store.refuse(|document| {
+            let is_bad = document.value.as_ref().is_some_and(|value| value.text() == "\"bad\"");
+            is_bad.then(|| Poison::new(Reason::StoreRefused, "a rule of the test's"))
+        });
+        ready(true).boxed()
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod groups;
 pub mod log;
 pub mod member;
+pub mod refusals;
 pub mod scans;
 pub mod store;
 

@@ -7,6 +7,7 @@ use crate::{
     ports::Store,
     tests::services,
 };
+use bson::doc;
 use futures_util::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 
@@ -24,6 +25,16 @@ impl StoreFactory for Mongo {
         async {
             let store = MongoStore::connect(&self.config).await.expect("connect");
             Some(Arc::new(store) as Arc<dyn Store>)
+        }
+        .boxed()
+    }
+
+    fn refuse_bad<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, bool> {
+        async move {
+            let client = mongodb::Client::with_uri_str(&self.config.uri.0).await.expect("client");
+            let rule = doc! { "collMod": stream, "validator": { "value": { "$ne": "bad" } } };
+            client.database(&self.config.database).run_command(rule).await.expect("a rule");
+            true
         }
         .boxed()
     }

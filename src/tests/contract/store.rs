@@ -6,7 +6,7 @@ use crate::{
     ports::{EntityId, RowScan, Scan, Store, Upsert},
     record::Position,
 };
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, ready};
 use std::sync::Arc;
 
 /// Gives handles to one store.
@@ -15,6 +15,11 @@ pub trait StoreFactory: Send + Sync {
 
     /// Closes everything that is open and opens the store anew; `None`: it does not outlive its handles.
     fn reopened(&self, store: Arc<dyn Store>) -> BoxFuture<'_, Option<Arc<dyn Store>>>;
+
+    /// Makes the store refuse the documents of this stream whose value is `"bad"`; `false`: it can refuse nothing.
+    fn refuse_bad<'a>(&'a self, _stream: &'a str) -> BoxFuture<'a, bool> {
+        ready(false).boxed()
+    }
 }
 
 /// Runs every function of this suite: `store_suite!(path::to::factory)`, an `async fn() -> Option<impl StoreFactory>`.
@@ -40,6 +45,10 @@ macro_rules! store_suite {
             the_same_identity_keeps_its_epoch
             marks_are_kept_by_name
             what_was_confirmed_is_there_after_reopening
+        );
+        $crate::tests::contract::suite!(refusals, $factory,
+            what_is_refused_is_named_and_its_neighbours_are_written
+            what_was_refused_may_be_written_otherwise
         );
         $crate::tests::contract::suite!(scans, $factory,
             a_scan_goes_page_by_page_in_key_order

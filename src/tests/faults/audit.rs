@@ -1,11 +1,14 @@
 //! The end: the log as it lies in Kafka, folded plainly, against what the store and the dead letters hold.
 
 use super::{
-    feed::{Sent, is_bad},
+    feed::{Sent, is_bad, is_forbidden},
     oracle::{Finding, Kind},
     watcher::Watcher,
 };
-use crate::tests::e2e::ground::Ground;
+use crate::{
+    app::Reason,
+    tests::e2e::ground::{Ground, Letter},
+};
 use bson::Document;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -32,12 +35,15 @@ pub struct Truth {
     /// Bad records, with their bytes.
     pub bad: BTreeMap<Place, Bytes>,
     pub records: u64,
+    /// Keys whose newest record so far is forbidden and has no letter.
+    hidden: BTreeSet<String>,
 }
 
 impl Truth {
     /// Reads the whole topic. What was acknowledged has to lie there.
     pub async fn read(ground: &Ground, sent: &Sent) -> Truth {
         let (mut truth, mut there) = (Truth::default(), BTreeSet::new());
+        let refused = refused(ground).await;
         for (partition, offset, letter) in ground.read_places(&ground.name).await {
             there.insert((partition as i32, offset));
             truth.records += 1;
@@ -46,7 +52,18 @@ impl Truth {
                 truth.bad.insert((partition, offset), (key, value));
                 continue;
             }
+            let is_forbidden = is_forbidden(value.as_deref());
+            if refused.contains(&(partition, offset)) {
+                assert!(is_forbidden, "{partition}.{offset} is refused, and no rule forbids it");
+                truth.bad.insert((partition, offset), (key, value));
+                continue;
+            }
             let key = String::from_utf8(key).expect("text");
+            // Of one batch the store sees what comes last of a key: what is forbidden may stand before it unseen.
+            match is_forbidden {
+                true => truth.hidden.insert(key.clone()),
+                false => truth.hidden.remove(&key),
+            };
             let version = truth.keys.get(&key).map_or(0, |was| was.version) + 1;
             let value: Option<Value> = value.map(|value| serde_json::from_slice(&value).expect("JSON"));
             truth.values.entry(key.clone()).or_default().push(value.clone());
@@ -54,6 +71,7 @@ impl Truth {
         }
         let lost: Vec<_> = sent.keys().filter(|at| !there.contains(at)).collect();
         assert!(lost.is_empty(), "acknowledged, and not in the log: {lost:?}");
+        assert!(truth.hidden.is_empty(), "forbidden, newest, and without a letter: {:?}", truth.hidden);
         truth
     }
 
@@ -85,14 +103,8 @@ impl Truth {
     pub async fn letters(&self, ground: &Ground) -> (u64, Vec<Finding>) {
         let (mut letters, mut again) = (BTreeMap::new(), 0);
         for letter in ground.read_topic(&ground.dead_letters()).await {
-            let header = |name: &str| {
-                let value =
-                    letter.headers.iter().find(|(header, _)| header == name).and_then(|(_, v)| v.clone());
-                String::from_utf8(value.expect("the header")).expect("text").parse::<i64>().expect("number")
-            };
-            let at = (header("statecast-dlq-partition"), header("statecast-dlq-offset"));
             let bytes = (letter.key.clone().unwrap_or_default(), letter.value.clone());
-            again += u64::from(letters.insert(at, bytes).is_some());
+            again += u64::from(letters.insert(place(&letter), bytes).is_some());
         }
         (again, difference(&letters, &self.bad))
     }
@@ -137,6 +149,23 @@ impl Truth {
         }
         Ok(())
     }
+}
+
+fn header(letter: &Letter, name: &str) -> String {
+    let found = letter.headers.iter().find(|(header, _)| header == name).and_then(|(_, value)| value.clone());
+    String::from_utf8(found.expect("the header")).expect("text")
+}
+
+fn place(letter: &Letter) -> Place {
+    let number = |name| header(letter, name).parse().expect("number");
+    (number("statecast-dlq-partition"), number("statecast-dlq-offset"))
+}
+
+/// Places of the records whose documents the store refused, by their letters.
+pub async fn refused(ground: &Ground) -> BTreeSet<Place> {
+    let letters = ground.read_topic(&ground.dead_letters()).await;
+    let is_refused = |letter: &&Letter| header(letter, "statecast-dlq-reason") == Reason::StoreRefused.code();
+    letters.iter().filter(is_refused).map(place).collect()
 }
 
 /// Letters that are missing or have other bytes, and those that nobody expects.

@@ -53,7 +53,7 @@ pub const ALL: &[Case] = &[
     ),
     case!(
         "F20",
-        "MongoDB refuses some documents of each batch by a rule, until the rule is taken away",
+        "a rule of the collection forbids one record in ten, in batches with others",
         records::refused
     ),
     case!("F21", "two groups write the same new keys into one store at once", records::written_by_two),

@@ -28,6 +28,8 @@ const BURST_EVERY: Duration = Duration::from_millis(20);
 const BURST: usize = 20;
 /// What the names of keys begin with that are there once.
 const FRESH: &str = "new-";
+/// How a value ends that a rule of the store may forbid.
+const FORBIDDEN: &str = ",\"forbidden\":true}";
 
 /// Acknowledged records by partition and offset: key and value as they were sent.
 pub type Sent = BTreeMap<(i32, i64), (Vec<u8>, Option<Vec<u8>>)>;
@@ -43,11 +45,13 @@ pub struct Mix {
     pub hot_percent: u32,
     /// Good records of a key that was never there, in a hundred of them.
     pub fresh_percent: u32,
+    /// Records in a hundred that lead to a document which a rule of the store may forbid.
+    pub forbidden_percent: u32,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Mix { bad_percent: 1, strange: false, hot_percent: 0, fresh_percent: 0 }
+        Mix { bad_percent: 1, strange: false, hot_percent: 0, fresh_percent: 0, forbidden_percent: 0 }
     }
 }
 
@@ -137,6 +141,11 @@ impl Maker {
         if self.rng.random_range(0..100) < mix.bad_percent {
             return if mix.strange { self.strange() } else { self.bad() };
         }
+        if mix.forbidden_percent > 0 && self.rng.random_range(0..100) < mix.forbidden_percent {
+            self.fresh += 1;
+            let key = format!("k{}", self.rng.random_range(0..KEYS));
+            return (key.into_bytes(), Some(format!("{{\"n\":{}{FORBIDDEN}", self.fresh).into_bytes()));
+        }
         if self.rng.random_range(0..100) < mix.fresh_percent {
             self.fresh += 1;
             let name = format!("{FRESH}{}", self.fresh);
@@ -202,4 +211,9 @@ pub fn is_bad(key: &[u8], value: Option<&[u8]>) -> bool {
         number.is_some_and(u8::is_ascii_digit) && value.ends_with(b"}") && value.len() <= VALUE_MAX
     };
     key.is_empty() || key.len() > KEY_MAX || !key.is_ascii() || !value.is_none_or(is_good)
+}
+
+/// Whether a rule of the store may forbid what the record leads to.
+pub fn is_forbidden(value: Option<&[u8]>) -> bool {
+    value.is_some_and(|value| value.ends_with(FORBIDDEN.as_bytes()))
 }

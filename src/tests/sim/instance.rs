@@ -243,7 +243,7 @@ impl Instance {
             ended = true;
             self.writers[shard].task = None;
             self.writers[shard].fold = Some(fold);
-            self.written(written.expect("the store refuses nothing"));
+            self.written(written.expect("nothing the store refuses has made rows"));
         }
         ended
     }

@@ -43,6 +43,8 @@ pub struct Profile {
     app: App,
     records_max: usize,
     poison: u32,
+    /// Percent of records that lead to what the store refuses.
+    forbidden: u32,
     crashes: u32,
     sick: u32,
     moves: u32,
@@ -61,6 +63,7 @@ const MIXTURE: Profile = Profile {
     app: App::Kv,
     records_max: 50,
     poison: 10,
+    forbidden: 0,
     crashes: 1,
     sick: 1,
     moves: 1,
@@ -87,6 +90,7 @@ pub struct Seen {
     lost_replies: u64,
     late_writes: u64,
     refused_writes: u64,
+    refused_documents: u64,
     refused_commits: u64,
     conflicts: u64,
     stale: u64,
@@ -107,6 +111,7 @@ impl Seen {
             (&mut self.lost_replies, other.lost_replies),
             (&mut self.late_writes, other.late_writes),
             (&mut self.refused_writes, other.refused_writes),
+            (&mut self.refused_documents, other.refused_documents),
             (&mut self.refused_commits, other.refused_commits),
             (&mut self.conflicts, other.conflicts),
             (&mut self.stale, other.stale),
@@ -245,6 +250,14 @@ fn rule_03_an_unknown_outcome_is_made_again_until_it_is_known() {
 #[test]
 fn rule_04_what_is_refused_does_not_depend_on_how_batches_are_cut() {
     rule("rule_04", Profile { poison: 30, crashes: 2, ..MIXTURE }, |seen| seen.repeated);
+}
+
+#[test]
+fn rule_04_what_the_store_refuses_is_a_dead_letter_and_nothing_else_is() {
+    let profile = Profile { forbidden: 8, crashes: 2, lost: 15, partly: 10, losses: 3, ..MIXTURE };
+    rule("rule_04_what_the_store", profile, |seen| {
+        seen.refused_documents.min(seen.crashes).min(seen.lost_replies).min(seen.refused_writes)
+    });
 }
 
 #[test]

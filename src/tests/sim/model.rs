@@ -16,6 +16,8 @@ pub enum Intent {
     Remove,
     /// Known to be bad, whatever the state.
     Poison,
+    /// Its key would hold what the store refuses.
+    Forbidden,
 }
 
 /// A record as the log holds it.
@@ -83,6 +85,9 @@ impl Model {
         let live = was.as_ref().filter(|was| was.value.is_some());
         if rec.condition.is_some_and(|wanted| wanted != live.map_or(0, |was| was.version)) {
             return Fate::Refused;
+        }
+        if rec.intent == Intent::Forbidden {
+            return Fate::Poison;
         }
         let value = match rec.intent {
             Intent::Remove => {

@@ -4,9 +4,10 @@ use super::{
     App, Profile,
     model::{Intent, Rec},
     run::PARTITIONS,
-    world::Inner,
+    world::{FORBIDDEN, Inner},
 };
 use rand::{Rng, rngs::StdRng};
+use std::collections::BTreeSet;
 
 const KEYS: u64 = 6;
 
@@ -14,6 +15,10 @@ pub struct Producer {
     left: usize,
     made: u64,
     poison_percent: u32,
+    forbidden_percent: u32,
+    /// Keys that have had what the store refuses, and get nothing else any more: what came behind it in one batch would
+    /// hide it, and its fate would hang on how batches are cut.
+    spent: BTreeSet<u64>,
     app: App,
     events: Vec<(u64, String, i64)>,
 }
@@ -21,7 +26,9 @@ pub struct Producer {
 impl Producer {
     pub fn new(profile: &Profile, records: usize) -> Self {
         let (poison_percent, app) = (profile.poison, profile.app);
-        Producer { left: records, made: 0, poison_percent, app, events: Vec::new() }
+        let forbidden_percent = profile.forbidden;
+        let (spent, events) = (BTreeSet::new(), Vec::new());
+        Producer { left: records, made: 0, poison_percent, forbidden_percent, spent, app, events }
     }
 
     pub fn is_done(&self) -> bool {
@@ -51,15 +58,19 @@ impl Producer {
         if rng.random_range(0..100) < self.poison_percent {
             return poison(rng, plain);
         }
+        let forbidden = self.forbidden_percent > 0 && rng.random_range(0..100) < self.forbidden_percent;
+        if forbidden || self.spent.contains(&key) {
+            self.spent.insert(key);
+            let condition = condition(rng, inner, &name);
+            let value = Some(format!("{{\"n\":{},{FORBIDDEN}:1}}", self.made).into_bytes());
+            return Rec { value, condition, intent: Intent::Forbidden, ..plain };
+        }
         if rng.random_range(0..100) < 12 {
             return Rec { intent: Intent::Remove, ..plain };
         }
         match self.app {
             App::Kv => {
-                let version =
-                    inner.model.entities.get(&*String::from_utf8_lossy(&name)).map_or(0, |e| e.version);
-                let near = version.saturating_sub(rng.random_range(0..2));
-                let condition = (rng.random_range(0..100) < 20).then_some(near);
+                let condition = condition(rng, inner, &name);
                 Rec { value: Some(format!("{{\"n\":{}}}", self.made).into_bytes()), condition, ..plain }
             }
             App::Tally => self.event(rng, key, plain),
@@ -77,6 +88,13 @@ impl Producer {
         let value = format!("{{\"id\":\"{id}\",\"n\":{n}}}").into_bytes();
         Rec { value: Some(value), event: Some((id, n)), ..plain }
     }
+}
+
+/// Sometimes, and then on the version of the key or the one before.
+fn condition(rng: &mut StdRng, inner: &Inner, name: &[u8]) -> Option<u64> {
+    let version = inner.model.entities.get(&*String::from_utf8_lossy(name)).map_or(0, |e| e.version);
+    let near = version.saturating_sub(rng.random_range(0..2));
+    (rng.random_range(0..100) < 20).then_some(near)
 }
 
 fn poison(rng: &mut StdRng, plain: Rec) -> Rec {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     adapters::memory::MemoryStore,
+    app::{Poison, Reason},
     document::{Document, Json},
     ports::*,
     record::{NewRecord, Position},
@@ -23,6 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 pub const STREAM: &str = "kv";
+/// The store refuses a document that holds this.
+pub const FORBIDDEN: &str = "\"forbidden\"";
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +50,13 @@ pub enum Act {
     Append(String, NewRecord),
 }
 
+/// What the store made of a call that was carried out.
+type Carried = Result<usize, StoreError>;
+
 pub struct Call {
     pub who: u64,
     pub act: Act,
-    answer: Option<oneshot::Sender<(Verdict, usize)>>,
+    answer: Option<oneshot::Sender<(Verdict, Carried)>>,
 }
 
 #[derive(Default)]
@@ -78,7 +84,12 @@ impl World {
     pub fn new(partitions: usize, bug: Option<Bug>) -> Arc<Self> {
         let inner =
             Inner { log: vec![Vec::new(); partitions], committed: vec![0; partitions], ..Inner::default() };
-        Arc::new(World { inner: Mutex::new(inner), memory: MemoryStore::default(), bug })
+        let memory = MemoryStore::default();
+        memory.refuse(|document| {
+            let forbidden = document.value.as_ref().is_some_and(|value| value.text().contains(FORBIDDEN));
+            forbidden.then(|| Poison::new(Reason::StoreRefused, "a rule of the store's"))
+        });
+        Arc::new(World { inner: Mutex::new(inner), memory, bug })
     }
 
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -92,7 +103,7 @@ impl World {
     }
 
     /// Lays a call on the table; resolves when the run says what becomes of it.
-    fn enter(&self, who: u64, act: Act) -> oneshot::Receiver<(Verdict, usize)> {
+    fn enter(&self, who: u64, act: Act) -> oneshot::Receiver<(Verdict, Carried)> {
         let (answer, verdict) = oneshot::channel();
         self.inner().calls.push(Call { who, act, answer: Some(answer) });
         verdict
@@ -101,41 +112,54 @@ impl World {
     /// Decides about a call. `part`: of how many statements it is carried out, where it is so partly.
     pub fn decide(&self, at: usize, verdict: Verdict, part: usize) {
         let Call { act, answer, .. } = self.inner().calls.remove(at);
-        let mut applied = 0;
+        let mut carried = Ok(0);
         match verdict {
             Verdict::Away => {}
             Verdict::Late => self.inner().late.push(act),
-            Verdict::Done | Verdict::Lost => applied = self.carry_out(act),
+            Verdict::Done | Verdict::Lost => carried = self.carry_out(act),
             Verdict::Partly => {
                 if let Act::Write(mut upserts) = act {
                     upserts.truncate(part);
-                    self.carry_out(Act::Write(upserts));
+                    let _ = self.carry_out(Act::Write(upserts)); // nobody hears of it
                 }
             }
         }
         if let Some(answer) = answer {
-            let _ = answer.send((verdict, applied)); // the caller may be dead
+            let _ = answer.send((verdict, carried)); // the caller may be dead
         }
     }
 
-    pub fn carry_out(&self, act: Act) -> usize {
+    pub fn carry_out(&self, act: Act) -> Carried {
         match act {
-            Act::Read => 0,
+            Act::Read => Ok(0),
             Act::Rows(name, rows) => {
                 let done = self.memory.insert_rows(STREAM, &name, rows).now_or_never();
-                done.expect("at once").expect("inserted")
+                Ok(done.expect("at once").expect("inserted"))
             }
             Act::Append(topic, record) => {
                 let mut inner = self.inner();
                 let to = if topic.ends_with(".dlq") { &mut inner.letters } else { &mut inner.emitted };
                 to.push(record);
-                0
+                Ok(0)
             }
-            Act::Write(upserts) => upserts.into_iter().map(|upsert| self.upsert(upsert)).sum(),
+            Act::Write(upserts) => self.write(upserts),
         }
     }
 
-    fn upsert(&self, mut upsert: Upsert) -> usize {
+    fn write(&self, upserts: Vec<Upsert>) -> Carried {
+        let (mut applied, mut refused) = (0, Vec::new());
+        for upsert in upserts {
+            match self.upsert(upsert) {
+                Ok(one) => applied += one,
+                Err(StoreError::RefusedDocuments(mut one)) => refused.append(&mut one),
+                Err(error) => return Err(error),
+            }
+        }
+        self.inner().seen.refused_documents += refused.len() as u64;
+        if refused.is_empty() { Ok(applied) } else { Err(StoreError::RefusedDocuments(refused)) }
+    }
+
+    fn upsert(&self, mut upsert: Upsert) -> Carried {
         let key = upsert.document.key.clone();
         let before = self.document(&key);
         if self.bug == Some(Bug::NoGuard)
@@ -147,11 +171,9 @@ impl World {
             upsert.from_version = 0;
         }
         let wanted = upsert.document.clone();
-        let applied =
-            self.memory.write(STREAM, vec![upsert]).now_or_never().expect("at once").expect("written");
-        if applied == 0 {
+        if self.memory.write(STREAM, vec![upsert]).now_or_never().expect("at once")? == 0 {
             self.inner().seen.refused_writes += 1;
-            return 0;
+            return Ok(0);
         }
         if let Some(before) = before {
             assert!(before.version < wanted.version, "stored {wanted:?} over {before:?}");
@@ -162,7 +184,7 @@ impl World {
         for mirror in &inner.mirrors {
             mirror.mirror(STREAM, (&wanted).into());
         }
-        1
+        Ok(1)
     }
 
     /// Whether what stands at a position may be committed: stored, in the dead letters, or refused.
@@ -207,7 +229,7 @@ fn away() -> StoreError {
 impl SimStore {
     async fn ask(&self, act: Act) -> Result<usize, StoreError> {
         match self.world.enter(self.who, act).await {
-            Ok((Verdict::Done, applied)) => Ok(applied),
+            Ok((Verdict::Done, carried)) => carried,
             _ => Err(away()),
         }
     }
