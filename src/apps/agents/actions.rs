@@ -10,6 +10,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// The stream `agents-actions`: one entity, with the latest of all agents.
 pub struct Actions;
@@ -20,9 +21,10 @@ const KEY: &str = "recent";
 /// Further fields of an action are kept up to so many bytes of JSON, all or none.
 const FURTHER_BYTES_MAX: usize = 4 << 10;
 
-/// An action as it is kept and shown.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An action as it is kept and shown; further fields of the event stand beside these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RecentAction)]
 pub struct Action {
     /// The producer's, or the position where it gave none.
     id: String,

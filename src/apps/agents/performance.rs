@@ -10,6 +10,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The stream `agents-performance`: one entity, the router.
 pub struct RouterPerformance;
@@ -58,9 +59,9 @@ pub struct Router {
 }
 
 /// The router as the room `agents:performance` shows it. Times in milliseconds.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub struct Performance {
     requests: u64,
     /// Over the last five to ten minutes.
     requests_per_min: f64,
@@ -73,7 +74,7 @@ struct Shown {
     last_seen: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Quantiles {
     p50: Option<f64>,
     p90: Option<f64>,
@@ -81,7 +82,7 @@ struct Quantiles {
     p99: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Strategy {
     strategy: String,
     count: u64,
@@ -152,7 +153,7 @@ impl App for RouterPerformance {
         let mut strategies: Vec<Strategy> =
             strategies.into_iter().map(|(strategy, count)| Strategy { strategy, count }).collect();
         strategies.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.strategy.cmp(&b.strategy)));
-        Json::of(&Shown {
+        Json::of(&Performance {
             requests,
             requests_per_min: per_minute(&router.routings, now_ms),
             cache_hit_rate: share(hits, hits + misses),

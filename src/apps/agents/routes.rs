@@ -3,7 +3,13 @@
 //! Invariant: answered from memory, from the same value the room is told; nothing is computed for a request.
 //! Not here: what is shown (the apps), the page (`web`).
 
-use super::{APP, actions::KEPT};
+use super::{
+    APP,
+    actions::{Action, KEPT},
+    performance::Performance,
+    routing::AgentSummary,
+    transformations::Transformation,
+};
 use crate::{
     clock,
     engine::api::State,
@@ -20,7 +26,8 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use serde_json::{json, value::RawValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -34,71 +41,12 @@ pub fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(schema))
 }
 
-/// An agent over the last 24 hours. Times in milliseconds.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code)] // what rooms make, described
-struct AgentSummary {
-    agent: String,
-    total_requests: u64,
-    avg_routing_time: Option<f64>,
-    avg_confidence: Option<f64>,
-    last_seen: String,
-    /// 24 counts, oldest first; the last hour has only begun.
-    requests_per_hour: Vec<u64>,
-}
-
-/// An action; further fields of the event stand beside these.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code)]
-struct RecentAction {
-    id: String,
-    correlation_id: Option<String>,
-    agent_name: String,
-    action_type: String,
-    action_name: Option<String>,
-    duration_ms: Option<f64>,
-    created_at: String,
-}
-
-/// Handovers from one agent to another over the last 24 hours.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code)]
-struct Transformation {
-    source_agent: String,
-    target_agent: String,
-    count: u64,
-    success_rate: Option<f64>,
-    avg_duration: Option<f64>,
-    avg_confidence: Option<f64>,
-    last_seen: String,
-}
-
-/// The router over the last 24 hours. Times in milliseconds; `quantiles` has p50, p90, p95 and p99.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code)]
-struct Performance {
-    requests: u64,
-    requests_per_min: f64,
-    cache_hit_rate: Option<f64>,
-    avg_candidates: Option<f64>,
-    avg_routing_time: Option<f64>,
-    max_routing_time: Option<f64>,
-    quantiles: serde_json::Value,
-    strategies: Vec<serde_json::Value>,
-    last_seen: Option<String>,
-}
-
 /// How the agents' pipeline is.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code)]
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct AgentsHealth {
     /// `healthy` or `unhealthy`
-    status: String,
+    status: &'static str,
     /// Since this process began.
     events_processed: u64,
     recent_actions_count: usize,
@@ -134,7 +82,7 @@ async fn summary(Has(context): Has<Context>, query: Query) -> Result<Response, P
 #[utoipa::path(get, path = "/api/intelligence/actions/recent", operation_id = "agents_actions", tag = "agents",
     params(("limit" = Option<u32>, Query, description = "1 to 100; 100 if not given", minimum = 1, maximum = 100)),
     responses(
-        (status = 200, description = "The actions", body = Vec<RecentAction>),
+        (status = 200, description = "The actions", body = Vec<Action>),
         (status = 400, description = "The limit is not understood", body = ProblemBody),
         (status = 404, description = "The agents' streams are not enabled", body = ProblemBody),
         (status = 503, description = "The store has not been read yet", body = ProblemBody)
@@ -153,7 +101,7 @@ async fn recent(Has(context): Has<Context>, query: Query) -> Result<Response, Pr
 }
 
 fn internal(error: serde_json::Error) -> Problem {
-    tracing::error!(%error, "the latest actions cannot be cut");
+    tracing::error!(%error, "an answer cannot be made");
     Problem::new(Kind::Internal, "the answer could not be made")
 }
 
@@ -199,14 +147,15 @@ async fn health(Has(context): Has<Context>, query: Query) -> Result<Response, Pr
     let actions = room(&context, "actions", "[]").await.ok();
     let actions =
         actions.and_then(|(body, _)| serde_json::from_str::<Vec<&RawValue>>(&body).ok().map(|all| all.len()));
-    let body = json!({
-        "status": if runs { "healthy" } else { "unhealthy" },
-        "eventsProcessed": streams.iter().map(|stream| stream.stored_total).sum::<u64>(),
-        "recentActionsCount": actions.unwrap_or_default(),
-        "timestamp": clock::iso(clock::now_ms()),
-    });
-    let status = if runs { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(json_answer(&context, status, body.to_string()))
+    let (status, health) =
+        if runs { (StatusCode::OK, "healthy") } else { (StatusCode::SERVICE_UNAVAILABLE, "unhealthy") };
+    let body = AgentsHealth {
+        status: health,
+        events_processed: streams.iter().map(|stream| stream.stored_total).sum(),
+        recent_actions_count: actions.unwrap_or_default(),
+        timestamp: clock::iso(clock::now_ms()),
+    };
+    Ok(json_answer(&context, status, serde_json::to_string(&body).map_err(internal)?))
 }
 
 /// The JSON Schema of what one of the agents' topics takes

@@ -9,6 +9,7 @@ use crate::{
     window::{Merge, Numbers, Sliding},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The stream `agents-routing`: one entity per agent.
 pub struct Routing;
@@ -34,16 +35,18 @@ impl Merge for Requests {
     }
 }
 
-/// An agent as the room `agents:summary` shows it.
-#[derive(Serialize)]
+/// An agent over the last 24 hours, as the room `agents:summary` shows it. Times in milliseconds.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+pub struct AgentSummary {
+    #[schema(value_type = String)]
     agent: Key,
     total_requests: u64,
     avg_routing_time: Option<f64>,
     avg_confidence: Option<f64>,
     last_seen: String,
     /// Oldest first; the last one has only begun.
+    #[schema(value_type = Vec<u64>)]
     requests_per_hour: [u64; HOURS],
 }
 
@@ -92,7 +95,7 @@ impl App for Routing {
     fn room(&self, _name: &str, agents: Vec<(Key, Self::Entity)>, now_ms: i64) -> Option<Json> {
         let row = |(agent, slots): (Key, Self::Entity)| {
             let Requests(count, routing, confidence, last) = slots.sum(&DAY, now_ms);
-            let row = Row {
+            let row = AgentSummary {
                 agent,
                 total_requests: count,
                 avg_routing_time: shown(routing.mean()),

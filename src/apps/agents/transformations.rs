@@ -9,6 +9,7 @@ use crate::{
     window::{Merge, Numbers, Sliding},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The stream `agents-transformations`: one entity per pair, under `["FROM","TO"]`.
 pub struct Transformations;
@@ -38,10 +39,10 @@ impl Merge for Handovers {
     }
 }
 
-/// A pair as the room `agents:transformations` shows it.
-#[derive(Serialize)]
+/// Handovers from one agent to another over the last 24 hours, as the room `agents:transformations` shows them.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+pub struct Transformation {
     source_agent: String,
     target_agent: String,
     count: u64,
@@ -100,7 +101,7 @@ impl App for Transformations {
         let row = |(key, slots): (Key, Self::Entity)| {
             let [source_agent, target_agent]: [String; 2] = serde_json::from_str(&key).ok()?;
             let Handovers(count, succeeded, failed, duration, confidence, last) = slots.sum(&DAY, now_ms);
-            let row = Row {
+            let row = Transformation {
                 source_agent,
                 target_agent,
                 count,
