@@ -144,9 +144,14 @@ oracle: build-seeded
 	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- \
 	  cargo test $(CARGO_FLAGS) --lib -- --ignored --exact --nocapture tests::faults::bugs::every_seeded_bug_is_found_for_what_it_is
 
+# A case whose name ends in -3 is about three brokers.
 faults: build-seeded
-	$(SERVICES) run kafka mongodb --keep-logs $(CACHE)/logs -- \
+	$(SERVICES) run kafka mongodb --brokers $(if $(filter %-3,$(ONLY)),3,1) --keep-logs $(CACHE)/logs -- \
 	  cargo test $(CARGO_FLAGS) --lib -- --ignored --exact --nocapture tests::faults::every_fault_is_survived
+ifeq ($(ONLY),)
+	$(MAKE) --no-print-directory faults ONLY=F5-3
+	$(MAKE) --no-print-directory faults ONLY=F10-3
+endif
 
 # Needs a nightly compiler and `cargo install cargo-fuzz`. No sanitizer: what is ours has no unsafe line.
 SECONDS ?= 600

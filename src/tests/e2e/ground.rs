@@ -179,6 +179,17 @@ impl Ground {
         .await
     }
 
+    /// Which broker leads each partition, as the brokers that are there see it.
+    pub async fn leaders(&self) -> Vec<i32> {
+        let (config, topic) = (self.kafka(), self.name.clone());
+        blocking(move || {
+            let consumer: BaseConsumer = config.create().expect("consumer");
+            let found = consumer.fetch_metadata(Some(&topic), ASK).expect("metadata");
+            found.topics().iter().flat_map(|topic| topic.partitions()).map(|one| one.leader()).collect()
+        })
+        .await
+    }
+
     /// Every record of a topic, in the order of each partition.
     pub async fn read_topic(&self, topic: &str) -> Vec<Letter> {
         self.read_places(topic).await.into_iter().map(|(_, _, letter)| letter).collect()

@@ -14,12 +14,17 @@ pub struct Case {
     /// As in the design's list of faults.
     pub id: &'static str,
     pub what: &'static str,
+    /// The brokers it is about: one, or three.
+    pub brokers: usize,
     pub run: fn(u64) -> LocalBoxFuture<'static, Outcome>,
 }
 
 macro_rules! case {
     ($id:literal, $what:literal, $run:path) => {
-        Case { id: $id, what: $what, run: |seed| Box::pin($run(seed)) }
+        case!($id, $what, $run, 1)
+    };
+    ($id:literal, $what:literal, $run:path, $brokers:literal) => {
+        Case { id: $id, what: $what, brokers: $brokers, run: |seed| Box::pin($run(seed)) }
     };
 }
 
@@ -33,10 +38,22 @@ pub const ALL: &[Case] = &[
     ),
     case!("F4", "our process frozen beyond its session, another one takes over, then thawed", frozen),
     case!("F5", "Kafka killed, back after 1 s and after 10 s", dependencies::kafka_killed),
+    case!(
+        "F5-3",
+        "each of three Kafka brokers killed in turn, back after 5 s",
+        dependencies::brokers_killed,
+        3
+    ),
     case!("F6", "Kafka frozen for 15 s", dependencies::kafka_frozen),
     case!("F7", "Kafka killed, then our process stopped", gone_and_stopped),
     case!("F9", "commits refused for 14 s, and our process killed meanwhile", dependencies::commits_refused),
     case!("F10", "an instance comes and goes, six times", storm),
+    case!(
+        "F10-3",
+        "an instance comes and goes, six times, and each of three Kafka brokers",
+        storm_on_three,
+        3
+    ),
     case!(
         "F11",
         "an instance is killed while MongoDB is frozen, and its partitions move",
@@ -152,8 +169,34 @@ async fn gone_and_stopped(seed: u64) -> Outcome {
 }
 
 async fn storm(seed: u64) -> Outcome {
-    let mut dice = StdRng::seed_from_u64(seed);
     let (scene, statecast) = Scene::begin("f10", seed, &[]).await;
+    come_and_go(&scene, seed).await;
+    let recovery = scene.recovered().await;
+    statecast.has_partitions(4).await;
+    scene.judge(&statecast, recovery).await
+}
+
+/// Leaders and the group's coordinator move while members do.
+async fn storm_on_three(seed: u64) -> Outcome {
+    let (scene, statecast) = Scene::begin("f10-3", seed, &[]).await;
+    let brokers = async {
+        let mut moves = 0;
+        for broker in services::brokers() {
+            moves += dependencies::leaders_moved(&scene, &broker).await;
+            sleep(Duration::from_secs(2)).await;
+        }
+        moves
+    };
+    let ((), moves) = tokio::join!(come_and_go(&scene, seed), brokers);
+    let recovery = scene.recovered().await;
+    statecast.has_partitions(4).await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    outcome.note.push_str(&format!(", leaders moved {moves} times"));
+    outcome
+}
+
+async fn come_and_go(scene: &Scene, seed: u64) {
+    let mut dice = StdRng::seed_from_u64(seed);
     for round in 0..6 {
         let other = scene.start_beside().await;
         sleep(Duration::from_millis(dice.random_range(1_000..4_000))).await;
@@ -163,9 +206,6 @@ async fn storm(seed: u64) -> Outcome {
             other.terminate().await;
         }
     }
-    let recovery = scene.recovered().await;
-    statecast.has_partitions(4).await;
-    scene.judge(&statecast, recovery).await
 }
 
 async fn moved_while_frozen(seed: u64) -> Outcome {

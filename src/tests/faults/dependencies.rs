@@ -25,6 +25,30 @@ pub async fn kafka_killed(seed: u64) -> Outcome {
     survived(scene, &statecast, recovery).await
 }
 
+/// Each of three brokers in turn, so that every leader and the coordinator of the group move.
+pub async fn brokers_killed(seed: u64) -> Outcome {
+    let (scene, statecast) = Scene::begin("f5-3", seed, &[]).await;
+    let (mut recovery, mut moves) = (Duration::ZERO, 0);
+    for broker in services::brokers() {
+        moves += leaders_moved(&scene, &broker).await;
+        recovery = recovery.max(scene.recovered().await);
+        sleep(BETWEEN).await;
+    }
+    let mut outcome = survived(scene, &statecast, recovery).await;
+    outcome.note.push_str(&format!(", leaders moved {moves} times"));
+    outcome
+}
+
+/// Kills one of three brokers for 5 s; how many partitions have another leader then.
+pub async fn leaders_moved(scene: &Scene, broker: &str) -> usize {
+    let before = scene.ground.leaders().await;
+    kill_for(broker, seconds(5)).await;
+    let after = scene.ground.leaders().await;
+    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert!(moved > 0, "{broker} led nothing: {before:?}, {after:?}");
+    moved
+}
+
 pub async fn kafka_frozen(seed: u64) -> Outcome {
     let (scene, statecast) = Scene::begin("f6", seed, &[]).await;
     freeze_for(KAFKA, seconds(15)).await;

@@ -49,18 +49,19 @@ impl Row {
     }
 }
 
-/// Puts the rows where the table of the page is. `is_whole`: there are no others; else the others stay as they were.
-pub fn write(rows: &[Row], is_whole: bool) {
+/// Puts the rows where the table of the page is. `whole`: they are all that there are on so many brokers; others stay as
+/// they were.
+pub fn write(rows: &[Row], whole: Option<usize>) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
     let page = fs::read_to_string(path).expect("docs/faults.md");
     let (before, rest) = page.split_once(BEGIN).expect("the mark before the table");
     let (table, after) = rest.split_once(END).expect("the mark behind the table");
-    let line_of = |id: &str| {
+    let line_of = |case: &Case| {
+        let id = case.id;
         let new = rows.iter().find(|row| row.id == id).map(Row::line);
         let old = || table.lines().find(|line| line.starts_with(&format!("| {id} |"))).map(str::to_owned);
-        new.or_else(|| if is_whole { None } else { old() })
+        new.or_else(|| if whole == Some(case.brokers) { None } else { old() })
     };
-    let lines: String =
-        cases::ALL.iter().filter_map(|case| line_of(case.id)).map(|line| line + "\n").collect();
+    let lines: String = cases::ALL.iter().filter_map(line_of).map(|line| line + "\n").collect();
     fs::write(path, format!("{before}{BEGIN}\n{HEAD}{lines}{END}{after}")).expect("written");
 }

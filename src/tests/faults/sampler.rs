@@ -51,9 +51,9 @@ impl Drop for Sampler {
 impl Sampler {
     pub async fn start(ground: &Ground, sent: Arc<Mutex<Sent>>) -> Sampler {
         let (sampled, pids) = (Arc::<Mutex<Sampled>>::default(), Arc::<Mutex<Vec<u32>>>::default());
-        let consumer: BaseConsumer =
-            ground.client_config().set("group.id", ground.group()).create().expect("consumer");
-        let (consumer, topic) = (Arc::new(consumer), ground.name.clone());
+        let (config, topic) =
+            (ground.client_config().set("group.id", ground.group()).clone(), ground.name.clone());
+        let mut client: Option<BaseConsumer> = None;
         let documents = ground.impatient_documents().await;
         let (told, known) = (sampled.clone(), pids.clone());
         let task = tokio::spawn(async move {
@@ -65,10 +65,13 @@ impl Sampler {
                     let mut told = told.lock().expect("sampled");
                     told.memory_max_mib = told.memory_max_mib.max(peak.unwrap_or(0));
                 }
-                let (consumer, topic) = (consumer.clone(), topic.clone());
-                let asked =
-                    tokio::task::spawn_blocking(move || ask(&consumer, &topic)).await.expect("no panic");
-                let Some((committed, ends)) = asked else { continue };
+                let (consumer, topic) =
+                    (client.take().unwrap_or_else(|| config.create().expect("consumer")), topic.clone());
+                let asked = tokio::task::spawn_blocking(move || Some((ask(&consumer, &topic)?, consumer)));
+                // One that got no answer is not asked again: of a leader that moved away from a broker that is gone, a client
+                // that only asks for offsets never learns.
+                let Some(((committed, ends), consumer)) = asked.await.expect("no panic") else { continue };
+                client = Some(consumer);
                 // What is known to have been sent before the store is read is all that is judged.
                 let sent = newest_below(&sent.lock().expect("sent"), &committed);
                 let Some(stored) = stored(&documents).await else { continue };

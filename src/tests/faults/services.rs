@@ -15,11 +15,21 @@ pub async fn send(verb: &str, service: &str) {
 
 /// Where a proxy before Kafka has to listen, since Kafka tells clients so, and where it leads.
 pub fn kafka_door() -> (String, String) {
+    let ports = &state()["services"][KAFKA]["ports"];
+    (format!("127.0.0.1:{}", ports["proxy"]), format!("127.0.0.1:{}", ports["proxied"]))
+}
+
+/// The names of the brokers: `kafka`, or `kafka-1` and so on.
+pub fn brokers() -> Vec<String> {
+    let state = state();
+    let services = state["services"].as_object().expect("services");
+    services.keys().filter(|name| name.starts_with(KAFKA)).cloned().collect()
+}
+
+fn state() -> serde_json::Value {
     let folder = std::env::var("STATECAST_TEST_SERVICES_DIR").expect("a run of scripts/services");
     let state = std::fs::read_to_string(Path::new(&folder).join("state.json")).expect("state.json");
-    let state: serde_json::Value = serde_json::from_str(&state).expect("JSON");
-    let ports = &state["services"][KAFKA]["ports"];
-    (format!("127.0.0.1:{}", ports["proxy"]), format!("127.0.0.1:{}", ports["proxied"]))
+    serde_json::from_str(&state).expect("JSON")
 }
 
 /// Everything runs again.
@@ -27,11 +37,11 @@ pub async fn mend() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services");
     let status = Command::new(script).arg("status").output().await.expect("the services script");
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    for service in [KAFKA, MONGODB] {
-        let line = status.lines().find(|line| line.starts_with(service)).unwrap_or_default();
-        match line.split_whitespace().nth(1) {
-            Some("dead") => send("restart", service).await,
-            Some("stopped" | "frozen") => send("cont", service).await,
+    for line in status.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some(service), Some("dead")) => send("restart", service).await,
+            (Some(service), Some("stopped")) => send("cont", service).await,
             _ => {}
         }
     }
