@@ -41,6 +41,8 @@ use tokio::{
 const LOOK_GAP: Duration = Duration::from_millis(30);
 /// A window slides without a record.
 const SLIDE: Duration = Duration::from_secs(1);
+/// Between two looks at whether somebody asks again; who asks wakes it, so this bounds only what is kept for nobody.
+const UNASKED_GAP: Duration = Duration::from_secs(5);
 /// Nobody asked for so long: nothing is made until somebody does.
 const ASKED_MS: i64 = 60_000;
 /// Older than this, what was made last is made anew before it is shown.
@@ -65,6 +67,8 @@ struct Waiting {
     documents: FxHashMap<(Key, Option<u32>), Document>,
     /// Of all of them, counted as on the board.
     bytes: usize,
+    /// Of those on their way to the board now: they count toward the bound until they are there.
+    leaving_bytes: usize,
     /// Something was not kept: the store has it.
     gapped: bool,
 }
@@ -74,12 +78,19 @@ impl Waiting {
         let id = (document.key.clone(), document.partial);
         let was = self.documents.get(&id).map_or(0, board::size);
         let bytes = self.bytes - was + board::size(document);
-        if bytes > bytes_max {
+        if bytes + self.leaving_bytes > bytes_max {
             self.gapped = true;
             return;
         }
         self.bytes = bytes;
         self.documents.insert(id, document.clone());
+    }
+
+    /// Everything that waits, to be taken in now.
+    fn leave(&mut self) -> Waiting {
+        let waiting = std::mem::take(self);
+        self.leaving_bytes = waiting.bytes;
+        waiting
     }
 }
 
@@ -109,15 +120,21 @@ impl AppRooms {
         }
     }
 
-    /// Lays down a document that the store has confirmed; never waits. While nobody asks it is left to the store.
-    pub fn lay(&self, document: &Document) {
+    /// Lays down documents that the store has confirmed, a batch at once; never waits. While nobody asks they are left to
+    /// the store.
+    pub fn lay(&self, documents: &[&Document]) {
+        if documents.is_empty() {
+            return;
+        }
         let mut waiting = lock(&self.waiting);
         // Asked under the lock: who has asked before a look finds either the document or the gap.
         if !self.is_asked() {
             waiting.gapped = true;
             return;
         }
-        waiting.take(document, self.waiting_bytes_max);
+        for document in documents {
+            waiting.take(document, self.waiting_bytes_max);
+        }
         drop(waiting);
         self.wake.notify_one();
     }
@@ -168,7 +185,7 @@ pub async fn run(stream: Arc<Stream>) {
     let mut look = Look { stream, board, read_under: Vec::new(), read_at: None, gapped: true, known_ms: 0 };
     loop {
         // A wake that came while it looked is kept: nothing laid down is ever passed over.
-        let slide = if rooms.is_asked() { SLIDE } else { Duration::from_secs(5) };
+        let slide = if rooms.is_asked() { SLIDE } else { UNASKED_GAP };
         let _ = tokio::time::timeout(slide, rooms.wake.notified()).await; // either way it looks
         let (is_asked, began_ms) = (rooms.is_asked(), clock::now_ms());
         look.take_in(&rooms);
@@ -181,11 +198,12 @@ pub async fn run(stream: Arc<Stream>) {
 
 impl Look {
     fn take_in(&mut self, rooms: &AppRooms) {
-        let waiting = std::mem::take(&mut *lock(&rooms.waiting));
+        let waiting = lock(&rooms.waiting).leave();
         self.gapped |= waiting.gapped;
         for (_, document) in waiting.documents {
             self.board.take_in(document);
         }
+        lock(&rooms.waiting).leaving_bytes = 0;
         let dropped = self.board.dropped();
         if dropped > 0 {
             let labels = [("stream", self.stream.name().to_string()), ("cache", "board".to_owned())];

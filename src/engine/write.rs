@@ -244,17 +244,24 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     count(stream, &confirmed, records_were);
     time(stream, &confirmed.changes);
     let (interest, mut news) = (&stream.shared.news.interest, Vec::new());
+    let mut laid = Vec::new();
     for change in &confirmed.changes {
         if change.covers > 0 {
             advanced(stream, &change.document);
         }
         // First the view, then the question: who opens a room in between reads the change there.
-        if take_in(stream, change)
-            && interest.wants(stream.name(), &change.document.key, stream.has_part_rooms())
-        {
-            news.extend(news_of(stream, change));
+        if take_in(stream, change) {
+            if stream.rooms.is_some() && !change.is_fenced {
+                laid.push(&change.document);
+            }
+            if interest.wants(stream.name(), &change.document.key, stream.has_part_rooms()) {
+                news.extend(news_of(stream, change));
+            }
         }
         stream.watchers.changed(&change.document.key);
+    }
+    if let Some(rooms) = &stream.rooms {
+        rooms.lay(&laid);
     }
     if let Some(change) = confirmed.changes.iter().rfind(|change| change.covers > 0) {
         *lock(&stream.progress.newest) = Some(newest(&change.document));
@@ -274,11 +281,7 @@ fn take_in(stream: &Stream, change: &Change) -> bool {
         stream.view.forget(&change.document.key);
         return true;
     }
-    let is_newer = stream.view.take_in(&change.document);
-    if let Some(rooms) = stream.rooms.as_ref().filter(|_| is_newer) {
-        rooms.lay(&change.document);
-    }
-    is_newer
+    stream.view.take_in(&change.document)
 }
 
 /// From the records' times to now, of changes spread evenly over the batch: a system that is behind would spend more on

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use sketches_ddsketch::{Config, DDSketch};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::LazyLock};
 
 /// Something that can be put together out of parts.
 pub trait Merge {
@@ -75,10 +75,18 @@ impl TryFrom<String> for Sketch {
     type Error = serde_json::Error;
 
     fn try_from(text: String) -> Result<Self, serde_json::Error> {
-        let held = (!text.is_empty()).then(|| serde_json::from_str(&text));
-        held.transpose().map(Sketch)
+        if text.is_empty() {
+            return Ok(Sketch(None));
+        }
+        let mut held: Box<DDSketch> = serde_json::from_str(&text)?;
+        // A build that made them otherwise may have written it; ours would not merge with it, and its numbers would be lost.
+        let alike = held.merge(&EMPTY);
+        alike.map_err(|_| serde::de::Error::custom("a sketch of another accuracy than ours"))?;
+        Ok(Sketch(Some(held)))
     }
 }
+
+static EMPTY: LazyLock<DDSketch> = LazyLock::new(|| DDSketch::new(Config::new(ACCURACY, BINS_MAX, LEAST)));
 
 /// A quantile is within this share of the true value.
 const ACCURACY: f64 = 0.01;
@@ -90,8 +98,7 @@ const LEAST: f64 = 1e-6;
 impl Sketch {
     pub fn add(&mut self, number: f64) {
         if number.is_finite() {
-            let empty = || Box::new(DDSketch::new(Config::new(ACCURACY, BINS_MAX, LEAST)));
-            self.0.get_or_insert_with(empty).add(number);
+            self.0.get_or_insert_with(|| Box::new(EMPTY.clone())).add(number);
         }
     }
 
@@ -117,7 +124,7 @@ impl Merge for Sketch {
         match (&mut self.0, &other.0) {
             (_, None) => {}
             (None, Some(theirs)) => self.0 = Some(theirs.clone()),
-            // All are made alike, so they always fit.
+            // All are made alike, and what is read back is held to that, so they always fit.
             (Some(ours), Some(theirs)) => drop(ours.merge(theirs)),
         }
     }

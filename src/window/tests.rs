@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use sketches_ddsketch::{Config, DDSketch};
 
 const MINUTES: Window = Window::sliding(60 * MINUTE_MS, MINUTE_MS);
 
@@ -157,4 +158,17 @@ fn nothing_makes_a_sum_that_json_cannot_hold() {
     assert_eq!((sketch.count(), json(&sketch).quantile(0.5)), (0, None));
     sketch.add(0.0);
     assert_eq!(sketch.quantile(0.5), Some(0.0));
+}
+
+#[test]
+fn a_sketch_of_another_accuracy_is_not_read_back() {
+    let text = |accuracy| {
+        let mut sketch = DDSketch::new(Config::new(accuracy, 2_100, 1e-6));
+        sketch.add(7.0);
+        serde_json::to_string(&serde_json::to_string(&sketch).expect("JSON")).expect("JSON")
+    };
+    let ours: Sketch = serde_json::from_str(&text(0.01)).expect("ours");
+    assert_eq!(ours.count(), 1);
+    let error = serde_json::from_str::<Sketch>(&text(0.02)).expect_err("not ours").to_string();
+    assert!(error.contains("another accuracy"), "{error}");
 }

@@ -17,6 +17,8 @@ use crate::{
 };
 use tokio::sync::Semaphore;
 
+const BYTES_MAX: usize = 100_000;
+
 fn document(key: &str, bytes: usize, offset: u64) -> Document {
     Document {
         key: key.into(),
@@ -31,7 +33,6 @@ fn document(key: &str, bytes: usize, offset: u64) -> Document {
 
 #[test]
 fn what_waits_is_bounded_in_bytes_and_beyond_it_the_store_is_to_be_read() {
-    const BYTES_MAX: usize = 100_000;
     let mut waiting = Waiting::default();
     for offset in 0..500 {
         waiting.take(&document(&format!("k{}", offset % 4), 10_000, offset), BYTES_MAX);
@@ -47,13 +48,31 @@ fn what_waits_is_bounded_in_bytes_and_beyond_it_the_store_is_to_be_read() {
 }
 
 #[test]
+fn what_is_on_its_way_to_the_board_counts_toward_the_bound() {
+    let rooms = AppRooms::new(1 << 20, BYTES_MAX);
+    rooms.asked_ms.store(clock::now_ms(), Ordering::Relaxed);
+    let held: Vec<_> = (0..9).map(|n| document(&format!("k{n}"), 10_000, n)).collect();
+    let held: Vec<&Document> = held.iter().collect();
+    rooms.lay(&held);
+    let leaving = lock(&rooms.waiting).leave();
+    assert!(!leaving.gapped && leaving.documents.len() == 9);
+    rooms.lay(&held);
+    let mut waiting = lock(&rooms.waiting);
+    assert!(waiting.gapped && waiting.bytes + leaving.bytes <= BYTES_MAX, "{}", waiting.bytes);
+    (waiting.leaving_bytes, waiting.gapped) = (0, false);
+    drop(waiting);
+    rooms.lay(&held);
+    assert!(!lock(&rooms.waiting).gapped, "there is room again once it is there");
+}
+
+#[test]
 fn nothing_is_kept_for_a_room_that_nobody_asks_for() {
     let rooms = AppRooms::new(1 << 20, 1 << 20);
-    rooms.lay(&document("k", 10, 0));
+    rooms.lay(&[&document("k", 10, 0)]);
     let unasked = std::mem::take(&mut *lock(&rooms.waiting));
     assert!(unasked.documents.is_empty() && unasked.gapped);
     rooms.asked_ms.store(clock::now_ms(), Ordering::Relaxed);
-    rooms.lay(&document("k", 10, 1));
+    rooms.lay(&[&document("k", 10, 1)]);
     let asked = std::mem::take(&mut *lock(&rooms.waiting));
     assert!(asked.documents.len() == 1 && !asked.gapped);
 }

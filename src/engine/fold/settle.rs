@@ -54,11 +54,7 @@ impl<A: App> Fold<A> {
 
     fn decode(&self, document: &Document) -> Result<Held<A::Entity>, Fault> {
         let entity = match &document.value {
-            Some(json) => Some(
-                self.app
-                    .from_json(json)
-                    .map_err(|e| Fault { key: document.key.to_string(), detail: e.to_string() })?,
-            ),
+            Some(json) => Some(self.app.from_json(json).map_err(|e| unreadable(document, &e))?),
             None => None,
         };
         Ok(Held {
@@ -339,6 +335,14 @@ impl<A: App> Fold<A> {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+fn unreadable(document: &Document, error: &serde_json::Error) -> Fault {
+    let detail = format!(
+        "what is stored cannot be read back, {error}; if another build wrote it, drop the stream's collection and have its \
+         topic read again (\"What another build stored\" in docs/operations.md)"
+    );
+    Fault { key: document.key.to_string(), detail }
 }
 
 fn is_at_or_beyond(stored: &Document, ours: &Document) -> bool {

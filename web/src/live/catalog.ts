@@ -19,10 +19,10 @@ export async function refreshCatalog(): Promise<void> {
   }
 }
 
-/** Whether a key of this stream can be set here; null while the server has not said. */
-export function writable(stream: string): boolean | null {
-  const info = catalog.value?.streams.find((s) => s.stream === stream)
-  return catalog.value === null ? null : (info?.writable ?? false)
+/** Whether a key of this stream can be set here. While the server has not said it counts as so: a PUT that is refused says why. */
+export function writable(stream: string): boolean {
+  if (catalog.value === null) return true
+  return catalog.value.streams.find((s) => s.stream === stream)?.writable ?? false
 }
 
 export function startCatalog(): void {

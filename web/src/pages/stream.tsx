@@ -89,7 +89,7 @@ export function Stream({ stream }: { stream: string }): JSX.Element {
 }
 
 /** What a stream does not offer keeps its place, so that nothing moves once the server has said so. */
-export const kept = (offered: boolean | null): { visibility: 'visible' | 'hidden' } => ({ visibility: offered === false ? 'hidden' : 'visible' })
+export const kept = (offered: boolean): { visibility: 'visible' | 'hidden' } => ({ visibility: offered ? 'visible' : 'hidden' })
 
 /** What is typed at once, and what it is once the typing rests. */
 function useLate(first: string): [{ now: string; late: string }, (v: string) => void] {

@@ -109,13 +109,13 @@ function Stamp({ model }: { model: ViewerModel; rev: number }): JSX.Element {
 }
 
 function Well({ model, as, setAs, room, onSet, onPin }: { model: ViewerModel; onPin: (path: string) => void; as: 'tree' | 'raw'; setAs: (a: 'tree' | 'raw') => void; rev: number; room: string; onSet: (() => void) | null }): JSX.Element {
-  const kept = useRef<{ model: ViewerModel; lines: number } | null>(null)
+  const sized = useRef<{ model: ViewerModel; lines: number } | null>(null)
   const [, again] = useState(0)
   const e = model.entity
   const have = model.phase === 'here' && e ? openLines(e.value) : 0
-  if (kept.current?.model !== model) kept.current = null
-  if (!kept.current && model.phase !== 'waiting') kept.current = { model, lines: have ? Math.min(LINES_MAX, Math.max(LINES_MIN, have)) : ABSENT_LINES }
-  const room_lines = kept.current?.lines ?? ABSENT_LINES
+  if (sized.current?.model !== model) sized.current = null
+  if (!sized.current && model.phase !== 'waiting') sized.current = { model, lines: have ? Math.min(LINES_MAX, Math.max(LINES_MIN, have)) : ABSENT_LINES }
+  const room_lines = sized.current?.lines ?? ABSENT_LINES
   const height = `${room_lines * LINE_PX + 20}px`
   if (model.phase !== 'here' || !e) {
     return (
@@ -141,7 +141,7 @@ function Well({ model, as, setAs, room, onSet, onPin }: { model: ViewerModel; on
           : scalar ? <p class={`scalar ${String(e.value).length > 60 ? 'long' : ''}`}><Cell text={typeof e.value === 'string' ? e.value : JSON.stringify(e.value)} strong /></p>
             : <Tree value={e.value} before={model.before} was={model.was} version={e.version} pin={model.pin} onPin={onPin} />}
       </div>
-      {have > room_lines && <button type="button" class="btn more" onClick={() => { kept.current = { model, lines: Math.min(have, 200) }; again((n) => n + 1) }}>Show all {int(have)} lines</button>}
+      {have > room_lines && <button type="button" class="btn more" onClick={() => { sized.current = { model, lines: Math.min(have, 200) }; again((n) => n + 1) }}>Show all {int(have)} lines</button>}
     </div>
   )
 }
