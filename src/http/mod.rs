@@ -11,6 +11,7 @@ pub mod counted;
 pub mod dlq;
 pub mod entities;
 pub mod guard;
+mod held;
 pub mod kv;
 pub mod openapi;
 pub mod ops;

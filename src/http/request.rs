@@ -1,7 +1,7 @@
 //! What is read of a request before anybody acts on it: path, query, body.
 //!
-//! Invariant: a body takes no more memory than its bound and no more time than its bound, and a key that is no key is
-//! refused here.
+//! Invariant: a body takes no more memory than its bound and no more time than its bound, nor does it hold up a stop, and a
+//! key that is no key is refused here.
 //! Not here: what a body means.
 
 use super::{
@@ -15,9 +15,15 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header, request::Parts},
 };
 use bytes::Bytes;
-use futures_util::StreamExt;
-use std::time::Duration;
-use tokio::time::timeout;
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+};
+use std::{pin::pin, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// A body that is on its way when a stop begins has so long to come.
+const LAST_BODY: Duration = Duration::from_secs(1);
 
 /// The segments a path has names for, decoded.
 #[derive(Debug, Default)]
@@ -99,7 +105,14 @@ impl FromRequest<Context> for JsonBody {
             time_max: Duration::from_millis(context.config.server.body_timeout_ms),
         };
         let (parts, body) = request.into_parts();
-        let read = reader.read(&parts.headers, body).await?;
+        let too_late = async {
+            context.stop.cancelled().await;
+            sleep(LAST_BODY).await;
+        };
+        let read = match select(pin!(reader.read(&parts.headers, body)), pin!(too_late)).await {
+            Either::Left((read, _)) => read?,
+            Either::Right(_) => return Err(Reader::stopping()),
+        };
         // After reading: an answer while the sender still writes is lost with its connection.
         check_type(&parts.headers)?;
         Ok(JsonBody(read))
@@ -183,6 +196,12 @@ impl Reader {
     fn too_large(&self) -> Problem {
         let detail = format!("the body is larger than {} bytes", self.bytes_max);
         Problem::new(Kind::TooLarge, detail.clone()).field("body", detail, Kind::TooLarge.remedy())
+    }
+
+    fn stopping() -> Problem {
+        let detail = "this instance stops, and the body was not complete yet: nothing was done";
+        let problem = Problem::new(Kind::Stopping, detail).retry();
+        problem.header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
     fn too_slow(&self) -> Problem {

@@ -4,9 +4,10 @@
 //! connection counts against the cap for as long as it is open, upgraded or not.
 //! Not here: what a request means, limits on bodies (`request`), what a socket has unsent (the `wrap` function).
 
+use super::held::{Doing, Held, Place};
 use crate::{config::Server, metrics};
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, poll_fn, select};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
@@ -14,13 +15,13 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,6 +29,8 @@ use tower::ServiceExt;
 
 /// No file is free for a new connection: others have to end first.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// A head that is on its way when a stop begins has so long to come.
+const LAST_HEAD: Duration = Duration::from_millis(500);
 
 /// The bounds of one listener.
 #[derive(Debug, Clone)]
@@ -100,7 +103,7 @@ where
             continue;
         };
         let (io, mark) = wrap(socket);
-        let io = Held { io, _place: Place::taken(permit, accept.listener) };
+        let io = Held::new(io, Place::taken(permit, accept.listener));
         tracker.spawn(serving.clone().serve(io, mark, peer));
     }
     drop(listener);
@@ -148,24 +151,26 @@ struct Serving {
 }
 
 impl Serving {
-    /// Serves one connection to its end: after `stop` only the request under way, after `cut` not even that.
+    /// Serves one connection to its end: after `stop` only requests whose head has come, after `cut` not even these.
     async fn serve<I, M>(self: Arc<Self>, io: Held<I>, mark: M, peer: SocketAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         M: Clone + Send + Sync + 'static,
     {
+        let doing = io.doing();
         let service = service_fn(|request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(mark.clone());
-            self.router.clone().oneshot(request)
+            let (request, under_way) = (self.router.clone().oneshot(request), doing.begin());
+            async move { request.await.map(|answer| answer.map(|body| under_way.until_sent(body))) }
         });
         let mut connection = pin!(self.http1.serve_connection(TokioIo::new(io), service).with_upgrades());
         let ended = match select(connection.as_mut(), pin!(self.stop.cancelled())).await {
             Either::Left((ended, _)) => Some(ended),
             Either::Right(((), _)) => {
                 connection.as_mut().graceful_shutdown();
-                self.cut.run_until_cancelled(connection).await
+                self.cut.run_until_cancelled(last_answers(connection, &doing)).await.flatten()
             }
         };
         if let Some(Err(error)) = ended {
@@ -174,63 +179,19 @@ impl Serving {
     }
 }
 
-/// A place under the cap, given back when the connection is closed.
-struct Place {
-    listener: &'static str,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Place {
-    fn taken(permit: OwnedSemaphorePermit, listener: &'static str) -> Self {
-        metrics::HTTP_CONNECTIONS.gauge(&[("listener", listener.into())]).increment(1.0);
-        Place { listener, _permit: permit }
+/// Goes on while a request is under way. hyper itself would wait for a head that has begun, or never began, until that is
+/// given up. `None`: nothing was under way any more.
+async fn last_answers<C, E>(mut connection: Pin<&mut C>, doing: &Doing) -> Option<Result<(), E>>
+where
+    C: Future<Output = Result<(), E>>,
+{
+    if let Ok(ended) = timeout(LAST_HEAD, connection.as_mut()).await {
+        return Some(ended);
     }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        metrics::HTTP_CONNECTIONS.gauge(&[("listener", self.listener.into())]).decrement(1.0);
-    }
-}
-
-/// A socket together with its place, since an upgrade takes the socket out of our hands.
-struct Held<I> {
-    io: I,
-    _place: Place,
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Held<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Held<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if doing.nothing() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }

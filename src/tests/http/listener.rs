@@ -175,6 +175,42 @@ async fn a_stop_ends_by_its_deadline_whatever_is_open() {
 }
 
 #[tokio::test]
+async fn a_stop_waits_for_no_request_that_has_not_come() {
+    let patient = |config: &mut Config| {
+        (config.server.stop_deadline_ms, config.server.header_timeout_ms) = (60_000, 60_000);
+        config.server.body_timeout_ms = 60_000;
+    };
+    let door = door_with(patient, Router::new()).await;
+    let mut held = Vec::new();
+    for half in [
+        "",
+        "GET / HT",
+        "PUT /api/streams/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[1, 2",
+        "PUT /api/streams/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    ] {
+        let mut socket = connect(&door).await;
+        socket.write_all(half.as_bytes()).await.expect("write");
+        held.push(socket);
+    }
+    let mut kept = connect(&door).await;
+    assert!(alive(&mut kept).await);
+    kept.write_all(b"GET /health/li").await.expect("write");
+    held.push(kept);
+    assert!(alive(&mut connect(&door).await).await, "all before are accepted");
+    let began = Instant::now();
+    door.stop.cancel();
+    let cut = timeout(30 * SECOND, door.serving).await.expect("the stop ends").expect("task");
+    assert_eq!(cut, 0, "nothing had to be cut after {:?}", began.elapsed());
+    let mut told = Vec::new();
+    for mut socket in held {
+        told.push(read_all(&mut socket).await);
+    }
+    let answers: Vec<&str> = told.iter().filter_map(|text| text.get(..12)).collect();
+    assert_eq!(answers, ["HTTP/1.1 503", "HTTP/1.1 503"], "who had begun to ask is told");
+    assert!(door.fake.appended().is_empty());
+}
+
+#[tokio::test]
 async fn a_stop_lets_a_write_under_way_have_its_answer() {
     let door = door_with(
         |config| (config.engine.wait_timeout_ms, config.server.stop_deadline_ms) = (3_000, 3_000),
