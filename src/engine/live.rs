@@ -30,6 +30,11 @@ pub trait Listener: Send + Sync + 'static {
 
     fn is_open(&self) -> bool;
 
+    /// The system has given the connection up, since its peer acknowledged nothing.
+    fn is_given_up(&self) -> bool {
+        false
+    }
+
     /// Ends the connection under the client, so that it comes back; never waits.
     fn close(&self);
 

@@ -30,6 +30,7 @@ use tokio::{
 pub struct Counter {
     written: AtomicU64,
     cut: AtomicBool,
+    given_up: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
 }
@@ -49,6 +50,20 @@ impl Counter {
 
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// The kernel has ended it: what was sent was not acknowledged within the time of `Options`.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// The kernel tells whoever reads or writes next, and only once.
+    fn watch<T>(&self, done: &Poll<io::Result<T>>) {
+        if let Poll::Ready(Err(error)) = done
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            self.given_up.store(true, Ordering::Release);
+        }
     }
 
     /// The waker is registered before the flag is read, so that a cut in between is not missed.
@@ -104,6 +119,7 @@ impl Connection {
     }
 
     fn count(&self, written: &Poll<io::Result<usize>>) {
+        self.counter.watch(written);
         if let Poll::Ready(Ok(bytes)) = written {
             self.counter.written.fetch_add(*bytes as u64, Ordering::AcqRel);
         }
@@ -117,7 +133,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.counter.check(&self.counter.reader, cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        self.counter.watch(&read);
+        read
     }
 }
 
@@ -186,6 +204,19 @@ mod tests {
         let much = vec![7; 64 << 20];
         let blocked = timeout(Duration::from_millis(300), connection.write_all(&much)).await;
         assert!(blocked.is_err() && counter.written() < much.len() as u64);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_the_kernel_gives_up_is_known_as_such() {
+        let options = Options { user_timeout: Duration::from_millis(300), ..OPTIONS };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let _peer = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
+        let (mut connection, counter) = Connection::new(listener.accept().await.expect("accept").0, options);
+        assert!(!counter.is_given_up());
+        let ended = timeout(Duration::from_secs(60), connection.write_all(&vec![7; 64 << 20])).await;
+        ended.expect("the kernel ends it").expect_err("nobody reads");
+        assert!(counter.is_given_up());
     }
 
     #[tokio::test]

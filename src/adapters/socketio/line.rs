@@ -106,6 +106,13 @@ impl Line {
         (state.handed - taken) as usize
     }
 
+    /// The system has ended what carries the session.
+    pub fn is_given_up(&self) -> bool {
+        let state = self.state();
+        let carries = state.socket.as_ref().map(|socket| &socket.counter).or(state.polled.as_ref());
+        carries.is_some_and(|counter| counter.is_given_up())
+    }
+
     /// Ends what carries the session, so that its client comes back with a new one.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);

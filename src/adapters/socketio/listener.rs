@@ -80,6 +80,10 @@ impl Listener for SocketListener {
         self.socket.connected() && !self.line.is_ended()
     }
 
+    fn is_given_up(&self) -> bool {
+        self.line.is_given_up()
+    }
+
     /// The connection is cut rather than the namespace left, since a stock client comes back only from the former. Where
     /// nobody counts it, nobody can cut it either.
     fn close(&self) {

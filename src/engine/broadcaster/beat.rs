@@ -160,14 +160,27 @@ impl Hub {
     }
 
     fn evict(&mut self, id: ClientId, why: &'static str) {
-        if let Some(seat) = self.seats.get(&id) {
-            seat.client.listener.close();
-            if why != "closed" {
-                self.stats.removed.fetch_add(1, Ordering::Relaxed);
-                metrics::CLIENTS_REMOVED.add(&[("why", why.into())], 1);
-                tracing::info!(client = id.0, why, "client removed");
-            }
+        let Some(seat) = self.seats.get(&id) else { return };
+        seat.client.listener.close();
+        if why == "closed" {
+            self.left(id);
+        } else {
+            self.removed(id, why);
         }
+    }
+
+    /// A client is gone, by itself or because the system gave its connection up before we did.
+    pub(super) fn left(&mut self, id: ClientId) {
+        match self.seats.get(&id) {
+            Some(seat) if seat.client.listener.is_given_up() => self.removed(id, "unacknowledged"),
+            _ => self.remove(id),
+        }
+    }
+
+    fn removed(&mut self, id: ClientId, why: &'static str) {
+        self.stats.removed.fetch_add(1, Ordering::Relaxed);
+        metrics::CLIENTS_REMOVED.add(&[("why", why.into())], 1);
+        tracing::info!(client = id.0, why, "client removed");
         self.remove(id);
     }
 

@@ -238,7 +238,7 @@ impl Hub {
                 Step::Rest(Place::Blocked)
             }
             Err(Undelivered::Closed) => {
-                self.remove(id);
+                self.left(id);
                 Step::Rest(Place::Idle)
             }
         }

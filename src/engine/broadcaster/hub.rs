@@ -161,7 +161,7 @@ impl Hub {
     pub fn order(&mut self, order: Order, now: Instant) {
         match order {
             Order::Connect { client, listener } => self.connect(client, listener, now),
-            Order::Disconnect { client } => self.remove(client),
+            Order::Disconnect { client } => self.left(client),
             Order::Call { client, call } => self.call(client, call, now),
             Order::Goodbye { reason, done } => {
                 self.goodbye(&reason);

@@ -204,6 +204,10 @@ impl Listener for SseListener {
         !self.events.is_closed() && !self.ended.is_cancelled()
     }
 
+    fn is_given_up(&self) -> bool {
+        self.counter.as_ref().is_some_and(|counter| counter.is_given_up())
+    }
+
     /// Ends the answer; a connection whose writer is blocked is cut.
     fn close(&self) {
         self.ended.cancel();

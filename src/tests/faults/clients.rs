@@ -74,6 +74,8 @@ pub async fn not_reading(seed: u64) -> Outcome {
     })
     .await;
     let took = start.elapsed();
+    let removed = statecast.total(metrics::CLIENTS_REMOVED).await;
+    assert!(removed >= COUNT as u64, "{removed} were counted as removed");
     drop(silent);
     let recovery = scene.recovered().await;
     same_process(&statecast).await;

@@ -1,7 +1,9 @@
 //! Clients that read slowly, or not at all: the newest per key, within the bound, and nobody else notices (semantics 17).
 
 use super::stage::{Got, Stage};
+use crate::engine::live::Order;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 fn items(got: &[Got]) -> Vec<Value> {
     let items =
@@ -210,4 +212,19 @@ fn pages_of_a_client_that_cannot_ask_come_by_themselves_as_fast_as_it_reads() {
     }
     let pages = line.take();
     assert!(matches!(pages.last(), Some(Got::Page(page)) if page["next"].is_null()), "{:?}", pages.last());
+}
+
+#[test]
+fn a_client_whose_connection_the_system_gave_up_counts_as_removed_and_one_that_left_does_not() {
+    let mut stage = Stage::kv();
+    let (leaving, _line) = stage.connect();
+    let (stuck, line) = stage.connect();
+    stage.ask(stuck, &line, &["kv/a"], &[]);
+    stage.run_reads();
+    stage.order(Order::Disconnect { client: leaving });
+    assert_eq!(stage.stats.removed.load(Ordering::Relaxed), 0);
+    line.give_up();
+    stage.order(Order::Disconnect { client: stuck });
+    assert_eq!(stage.stats.removed.load(Ordering::Relaxed), 1);
+    assert_eq!(stage.stats.clients.load(Ordering::Relaxed), 0);
 }

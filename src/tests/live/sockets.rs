@@ -244,6 +244,8 @@ async fn a_client_that_never_reads_is_gone_and_its_page_comes_back_when_it_does(
         quick.until_version("b", writes).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let removed = served.live.stats().removed.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(removed, 1, "counted, whether the kernel or we found it first");
     stuck.act("resume").await;
     stuck.wait("disconnected").await;
     stuck.wait("connected").await;

@@ -228,6 +228,8 @@ async fn a_reader_that_stops_reading_gets_the_newest_and_in_the_end_is_cut() {
         served.write("a", Some(&value));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let removed = served.live.stats().removed.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(removed, 1, "counted, whether the kernel or we found it first");
     served.write("b", Some("1"));
     assert_eq!(other.named("change").await.data["version"], 1);
     while let Some(event) = reader.next_or_end().await {

@@ -48,6 +48,7 @@ struct State {
     shut: bool,
     full: bool,
     closed: bool,
+    given_up: bool,
     largest: usize,
     most_unsent: usize,
     by_itself: bool,
@@ -73,6 +74,12 @@ impl Line {
     pub fn open(&self) {
         let mut state = self.state.lock().expect("line");
         (state.shut, state.unsent) = (false, 0);
+    }
+
+    /// The system ends the connection.
+    pub fn give_up(&self) {
+        let mut state = self.state.lock().expect("line");
+        (state.closed, state.given_up) = (true, true);
     }
 
     /// The socket layer's own buffer is full.
@@ -137,6 +144,10 @@ impl Listener for Ear {
 
     fn is_open(&self) -> bool {
         !self.is_closed()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.0.state.lock().expect("line").given_up
     }
 
     fn close(&self) {
