@@ -4,7 +4,7 @@
 //! asks; a reader takes what was made last and waits only where nobody has looked for a while. What is made anew is told as
 //! news. While all partitions are ours the board is as new as the store; what others own is read from the store once a
 //! second (semantics 12, 18). The age of what is shown counts from when it was last known to be all the store has (28).
-//! Not here: what a room shows (`App::room`), rooms of a part of a stream (`handle`).
+//! Not here: what a room shows (`App::room`), rooms of a part of a stream (`read`).
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The engine as the outside holds it: reads, writes and waits over the running streams.
 //!
-//! Invariant: a read answers from memory only what this instance owns; everything else comes from the store's primary.
-//! Not here: the actors (`generation`), the state of everything (`status`).
+//! Invariant: an append is made outside the caller's task, and a wait for its outcome ends in time whoever stored it.
+//! Not here: how a stream is read (`read`), the actors (`generation`), the state of everything (`status`).
 
 use super::{
     api::{
@@ -9,26 +9,21 @@ use super::{
         StreamInfo, StreamStatus, WriteError,
     },
     fold::{WAIT_HEADER, Waited},
-    list::{self, Cursor, Sorted},
-    status,
+    read, status,
     stream::{LOOK_AGAIN, Stream},
 };
 use crate::{
     app::Poison,
     clock,
-    document::{Document, Positions, Shown},
-    ports::{EntityId, LogError, RowScan, Scan, StoreError, StoredRow},
+    document::{Positions, Shown},
+    ports::{LogError, RowScan, StoredRow},
     record::{Key, NewRecord, Position, Slice},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-
-/// Entities read at once while a list is filtered or sorted.
-const SCAN_PAGE: usize = 1_000;
 
 pub struct Handle {
     pub(super) streams: Vec<Arc<Stream>>,
@@ -78,7 +73,7 @@ impl Handle {
             Ok(Some(Waited::Known(outcome))) => Ok(outcome),
             Ok(Some(Waited::Seen) | None) => {
                 // The outcome went another way: own position stored and newest is a yes, all else is unknown.
-                let stored = load(stream, key).await.ok().flatten();
+                let stored = read::load(stream, key).await.ok().flatten();
                 match stored.filter(|document| document.position == position) {
                     Some(document) => Ok(Outcome::Stored((&document).into())),
                     None => Err(lost("a later record has been stored since")),
@@ -95,159 +90,10 @@ impl Handle {
             if stream.progress.owned.has(position.partition) {
                 continue;
             }
-            let stored = load(stream, key).await.ok().flatten();
+            let stored = read::load(stream, key).await.ok().flatten();
             if stored.is_some_and(|document| document.position.covers(&position)) {
                 return;
             }
-        }
-    }
-
-    async fn read_one(&self, name: &str, key: &str) -> Result<Option<Read>, ReadError> {
-        let stream = self.readable(name)?;
-        if let Some(documents) = stream.view.documents(key, &stream.progress.owned) {
-            return Ok(stream.shown(&documents).map(|shown| Read { age_ms: age_ms(stream, &shown), shown }));
-        }
-        let documents = load_all(stream, key).await?;
-        Ok(stream.shown(&documents).map(|shown| Read { shown, age_ms: 0 }))
-    }
-
-    async fn list_of(&self, name: &str, query: ListQuery) -> Result<ListPage, ReadError> {
-        let stream = self.readable(name)?;
-        let after = query.after.as_deref().map(Cursor::decode).transpose()?;
-        let scan = Scan {
-            prefix: query.prefix.clone(),
-            from: query.from.clone(),
-            after: None,
-            limit: SCAN_PAGE,
-            with_removed: false,
-        };
-        match query.sort.clone() {
-            Some(sort) => sorted(stream, scan, Sorted::new(sort, after, query.limit), &query).await,
-            None => {
-                in_key_order(stream, Scan { after: after.map(|cursor| cursor.key), ..scan }, &query).await
-            }
-        }
-    }
-}
-
-/// Since when this value may be older than what the log has.
-fn age_ms(stream: &Stream, shown: &Shown) -> u64 {
-    let now = clock::now_ms();
-    let away = stream.shared.gate.open_s().map_or(0, |s| s * 1000);
-    let oldest = shown.positions.0.iter().filter_map(|position| {
-        let progress = stream.progress.partition(position.partition)?;
-        Some(progress.oldest_ms.load(Ordering::Relaxed)).filter(|ms| *ms != 0)
-    });
-    oldest.min().map_or(away, |ms| away.max((now - ms).max(0) as u64))
-}
-
-async fn load(stream: &Stream, key: &str) -> Result<Option<Document>, ReadError> {
-    Ok(load_all(stream, key).await?.into_iter().next())
-}
-
-/// The documents of a key as the store has them; what is ours is kept in the view.
-async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError> {
-    let (store, name, key) = (stream.shared.readers.clone(), stream.collection().clone(), Key::from(key));
-    let by_partition = stream.spec.by_partition;
-    let wanted = key.clone();
-    let call = async move {
-        if by_partition {
-            return store.load_partials(&name, &wanted).await;
-        }
-        store.load(&name, &[EntityId { key: wanted, partial: None }]).await
-    };
-    let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
-    // Of partials nobody but us may add another, or what is held would not be all of them.
-    let ours = match by_partition {
-        true => stream.owns_all(),
-        false => documents.iter().all(|d| stream.progress.owned.has(d.position.partition)),
-    };
-    if ours && !documents.is_empty() {
-        stream.view.complete(&key, &documents);
-    }
-    Ok(documents)
-}
-
-fn unreadable(error: StoreError) -> ReadError {
-    match error {
-        StoreError::Unavailable(why) => ReadError::Unavailable(why),
-        StoreError::Refused(why) | StoreError::Fatal(why) => ReadError::Internal(why),
-        refused @ StoreError::RefusedDocuments(_) => ReadError::Internal(refused.to_string()),
-    }
-}
-
-async fn scan(stream: &Stream, scan: Scan) -> Result<Vec<Document>, ReadError> {
-    let (store, name) = (stream.shared.readers.clone(), stream.collection().clone());
-    stream.try_store(async move { store.scan(&name, scan).await }.boxed()).await.map_err(unreadable)
-}
-
-/// What a room shows of the keys under its prefix, as the store has them.
-async fn room_of_part(stream: &Stream, name: &str) -> Result<Option<Read>, ReadError> {
-    let prefix = Some(stream.spec.shows.room_prefix(name));
-    let from = Scan { prefix, limit: SCAN_PAGE, with_removed: true, ..Scan::default() };
-    let documents = scan(stream, from).await?;
-    let value = stream.spec.shows.room(name, &documents, clock::now_ms());
-    // A room's position: the last change per partition, removed keys among them.
-    let mut newest: BTreeMap<u32, Position> = BTreeMap::new();
-    for document in &documents {
-        let held = newest.entry(document.position.partition).or_insert(document.position);
-        if document.position.covers(held) {
-            *held = document.position;
-        }
-    }
-    let Some(first) = documents.first() else { return Ok(None) };
-    let shown = Shown {
-        key: name.into(),
-        version: newest.values().map(|position| position.offset + 1).sum(),
-        created_ms: documents.iter().map(|d| d.created_ms).min().unwrap_or(first.created_ms),
-        updated_ms: documents.iter().map(|d| d.updated_ms).max().unwrap_or(first.updated_ms),
-        positions: Positions(newest.into_values().collect()),
-        value,
-    };
-    Ok(Some(Read { shown, age_ms: 0 }))
-}
-
-async fn in_key_order(stream: &Stream, mut from: Scan, query: &ListQuery) -> Result<ListPage, ReadError> {
-    let mut page = ListPage::default();
-    if query.filters.is_empty() {
-        from.limit = (query.limit + 1).min(SCAN_PAGE);
-    }
-    loop {
-        let documents = scan(stream, from.clone()).await?;
-        let is_last = documents.len() < from.limit;
-        for shown in stream.merged(documents, is_last, &mut from.after) {
-            if page.items.len() == query.limit {
-                let last = page.items.last().map(|last| last.key.to_string()).unwrap_or_default();
-                page.next = Some(Cursor { key: last, by: None }.encode());
-                return Ok(page);
-            }
-            if list::passes(&shown, &query.filters) {
-                page.items.push(shown);
-            }
-        }
-        if is_last {
-            return Ok(page);
-        }
-    }
-}
-
-async fn sorted(
-    stream: &Stream,
-    mut from: Scan,
-    mut sorted: Sorted,
-    query: &ListQuery,
-) -> Result<ListPage, ReadError> {
-    loop {
-        let documents = scan(stream, from.clone()).await?;
-        let is_last = documents.len() < from.limit;
-        for shown in stream.merged(documents, is_last, &mut from.after) {
-            if list::passes(&shown, &query.filters) {
-                sorted.take(shown);
-            }
-        }
-        if is_last {
-            let (items, next) = sorted.finish();
-            return Ok(ListPage { items, next });
         }
     }
 }
@@ -301,7 +147,7 @@ impl Engine for Handle {
     }
 
     fn read<'a>(&'a self, stream: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Read>, ReadError>> {
-        self.read_one(stream, key).boxed()
+        async move { read::one(self.readable(stream)?, key).await }.boxed()
     }
 
     fn read_stored<'a>(
@@ -309,28 +155,7 @@ impl Engine for Handle {
         stream: &'a str,
         keys: &'a [Key],
     ) -> BoxFuture<'a, Result<Vec<Shown>, ReadError>> {
-        async move {
-            let stream = self.readable(stream)?;
-            if stream.spec.by_partition {
-                let mut all = Vec::new();
-                for key in keys {
-                    all.extend(stream.shown(&load_all(stream, key).await?));
-                }
-                return Ok(all);
-            }
-            let ids: Vec<EntityId> =
-                keys.iter().map(|key| EntityId { key: key.clone(), partial: None }).collect();
-            let (store, name) = (stream.shared.readers.clone(), stream.collection().clone());
-            let call = async move { store.load(&name, &ids).await };
-            let documents = stream.try_store(call.boxed()).await.map_err(unreadable)?;
-            for document in &documents {
-                if stream.progress.owned.has(document.position.partition) {
-                    stream.view.take_in(document);
-                }
-            }
-            Ok(documents.iter().map(Shown::from).collect())
-        }
-        .boxed()
+        async move { read::stored(self.readable(stream)?, keys).await }.boxed()
     }
 
     fn rooms_under(&self, prefix: &str) -> Option<RoomsUnder> {
@@ -358,8 +183,8 @@ impl Engine for Handle {
                 Some(rooms) => Ok(rooms
                     .read(name)
                     .await?
-                    .map(|read| Read { age_ms: read.age_ms.max(age_ms(stream, &read.shown)), ..read })),
-                None => room_of_part(stream, name).await,
+                    .map(|read| Read { age_ms: read.age_ms.max(read::age_ms(stream, &read.shown)), ..read })),
+                None => read::room_of_part(stream, name).await,
             }
         }
         .boxed()
@@ -393,7 +218,7 @@ impl Engine for Handle {
                 let notified = watching.notified();
                 tokio::pin!(notified);
                 notified.as_mut().enable();
-                let read = self.read_one(stream, key).await?;
+                let read = read::one(found, key).await?;
                 if let Some(read) = read.filter(|read| !since.cover(&read.shown.positions)) {
                     return Ok(Some(read));
                 }
@@ -412,7 +237,7 @@ impl Engine for Handle {
     }
 
     fn list<'a>(&'a self, stream: &'a str, query: ListQuery) -> BoxFuture<'a, Result<ListPage, ReadError>> {
-        self.list_of(stream, query).boxed()
+        async move { read::list(self.readable(stream)?, query).await }.boxed()
     }
 
     fn rows<'a>(
@@ -421,14 +246,7 @@ impl Engine for Handle {
         name: &'a str,
         scan: RowScan,
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, ReadError>> {
-        async move {
-            let stream = self.readable(stream)?;
-            let (store, of, name) =
-                (stream.shared.readers.clone(), stream.collection().clone(), name.to_owned());
-            let call = async move { store.scan_rows(&of, &name, scan).await };
-            stream.try_store(call.boxed()).await.map_err(unreadable)
-        }
-        .boxed()
+        async move { read::rows(self.readable(stream)?, name, scan).await }.boxed()
     }
 
     fn row<'a>(
@@ -437,14 +255,7 @@ impl Engine for Handle {
         name: &'a str,
         id: &'a str,
     ) -> BoxFuture<'a, Result<Option<StoredRow>, ReadError>> {
-        async move {
-            let stream = self.readable(stream)?;
-            let (store, of) = (stream.shared.readers.clone(), stream.collection().clone());
-            let (name, id) = (name.to_owned(), id.to_owned());
-            let call = async move { store.load_row(&of, &name, &id).await };
-            stream.try_store(call.boxed()).await.map_err(unreadable)
-        }
-        .boxed()
+        async move { read::row(self.readable(stream)?, name, id).await }.boxed()
     }
 
     fn stream_positions(&self, stream: &str) -> Positions {
@@ -468,7 +279,7 @@ impl Engine for Handle {
             let Some(found) = self.find(stream) else { return serde_json::Value::Null };
             match what {
                 Locate::Position(position) => status::locate(found, position, None),
-                Locate::Key(key) => match self.read_one(stream, &key).await {
+                Locate::Key(key) => match read::one(found, &key).await {
                     Ok(Some(read)) => status::locate_key(found, &key, &read.shown),
                     Ok(None) => status::nowhere(&key, "the store has nothing of this key"),
                     Err(error) => status::nowhere(&key, &error.to_string()),

@@ -1,7 +1,7 @@
 //! Filter, sort and pages of a list: pure, over entities that come in key order.
 //!
 //! Invariant: a page is exact for what was read; memory is bounded by the page, not by the stream.
-//! Not here: the grammar of the query (`http::query`), and reading the store (`handle`).
+//! Not here: the grammar of the query (`http::query`), and reading the store (`read`).
 
 use super::api::{Filter, Op, ReadError, Sort, What};
 use crate::document::Shown;

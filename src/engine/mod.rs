@@ -26,6 +26,7 @@ pub mod packet;
 pub mod partition_consumer;
 pub mod progress;
 pub mod protocol;
+pub mod read;
 pub mod rooms;
 pub mod run;
 pub mod seeded;

@@ -1,7 +1,7 @@
 //! An app without its types, as readers need it: what is shown of a key's documents, and what its rooms show.
 //!
 //! Invariant: pure; the same documents at the same time show the same. Partials are never shown, only their merge.
-//! Not here: where the documents come from (`handle`, `app_rooms`).
+//! Not here: where the documents come from (`read`, `app_rooms`).
 
 use super::{
     board::{Board, KeptBoard},

@@ -1,7 +1,7 @@
 //! The current entities, for readers: bounded memory beside the store.
 //!
 //! Invariant: an entry is shown only while this instance owns the partition it came from, under the same assignment;
-//! an entry never goes back to an older position. Not here: asking the store on a miss (`handle`).
+//! an entry never goes back to an older position. Not here: asking the store on a miss (`read`).
 
 use crate::{
     document::{Document, Positions, Shown},
