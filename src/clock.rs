@@ -2,7 +2,10 @@
 //!
 //! Invariant: nothing below `engine` decides by this clock what an entity becomes; a step has only its stamp.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// Milliseconds since 1970 UTC, by the system's clock.
 pub fn now_ms() -> i64 {
@@ -13,6 +16,14 @@ pub fn now_ms() -> i64 {
 #[allow(clippy::disallowed_methods)] // the one place
 pub fn now_us() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros())
+}
+
+/// Milliseconds on a clock that nobody sets, from 1 on: for how long something has not happened, whatever is done to the
+/// system's clock meanwhile.
+#[allow(clippy::disallowed_methods)] // the one place
+pub fn steady_ms() -> i64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGAN.elapsed().as_millis() as i64 + 1
 }
 
 /// Monotonic time, which a test may pause.

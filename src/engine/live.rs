@@ -270,7 +270,7 @@ impl Live {
     pub fn silent_ms(&self) -> u64 {
         match self.inner.stats.seen_ms.load(Ordering::Relaxed) {
             0 => 0,
-            seen => (clock::now_ms() - seen).max(0) as u64,
+            seen => (clock::steady_ms() - seen).max(0) as u64,
         }
     }
 

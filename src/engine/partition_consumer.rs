@@ -133,7 +133,7 @@ impl PartitionConsumer {
     }
 
     fn take(&mut self, slice: Slice, permit: OwnedSemaphorePermit, ctx: &mut Context<Self>) {
-        seeded::panic_point("partition_consumer");
+        seeded::end_point("partition_consumer");
         let Some(last) = slice.last_offset() else { return self.pull(ctx) };
         let slice = seeded::taken(slice);
         let records = slice.len() as u32;

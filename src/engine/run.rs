@@ -117,7 +117,7 @@ async fn threads(wanted: usize) -> std::io::Result<(System, Vec<ArbiterHandle>)>
 impl Running {
     /// Whether the supervisor itself still comes round; who asks ends the process if not.
     pub fn is_alive(&self) -> bool {
-        self.supervisor.connected() && self.pulse.age_ms() < 2 * self.wedge_after_ms as i64
+        self.supervisor.connected() && self.pulse.age_ms() < self.wedge_after_ms as i64
     }
 
     pub fn release(&self, stream: &str, partition: u32) {

@@ -18,9 +18,11 @@ pub const DROP_WHEN_FULL: &str = "drop-when-full";
 pub const SWAP_UPDATES: &str = "swap-updates";
 /// A dead letter counts as written when it is handed over.
 pub const LETTER_NOT_AWAITED: &str = "letter-not-awaited";
-/// An actor panics when the file `PANIC_FILE` of the working directory holds its name; the file is gone then.
-pub const PANICS: &str = "panics";
-pub const PANIC_FILE: &str = "panic";
+/// An actor panics when the file `END_FILE` of the working directory holds its name, and stands still for ever when it holds
+/// its name and `STILL`; the file is gone then.
+pub const ENDS: &str = "ends";
+pub const END_FILE: &str = "end";
+pub const STILL: &str = " stands still";
 
 #[cfg(feature = "seeded-bugs")]
 fn is(bug: &str) -> bool {
@@ -72,19 +74,33 @@ fn swapped(slice: &Slice) -> Slice {
     swapped
 }
 
-/// Where the actor of this name panics if it is told to.
+/// Where the actor of this name ends if it is told to.
 #[cfg(feature = "seeded-bugs")]
 #[allow(clippy::panic)] // what it is for
-pub fn panic_point(actor: &str) {
-    let is_named = || std::fs::read_to_string(PANIC_FILE).is_ok_and(|named| named == actor);
-    // Whoever removes the file is the one of its kind that panics.
-    if is(PANICS) && is_named() && std::fs::remove_file(PANIC_FILE).is_ok() {
-        panic!("a seeded panic in {actor}");
+pub fn end_point(actor: &str) {
+    if !is(ENDS) {
+        return;
     }
+    let Ok(named) = std::fs::read_to_string(END_FILE) else { return };
+    let stands_still = match named.strip_prefix(actor) {
+        Some("") => false,
+        Some(STILL) => true,
+        _ => return,
+    };
+    // Whoever removes the file is the one of its kind that ends.
+    if std::fs::remove_file(END_FILE).is_err() {
+        return;
+    }
+    if stands_still {
+        loop {
+            std::thread::park();
+        }
+    }
+    panic!("a seeded panic in {actor}");
 }
 
 #[cfg(not(feature = "seeded-bugs"))]
-pub const fn panic_point(_: &str) {}
+pub const fn end_point(_: &str) {}
 
 #[cfg(test)]
 mod tests {

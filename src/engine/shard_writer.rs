@@ -137,7 +137,7 @@ impl Handler<Part> for ShardWriter {
     type Result = ();
 
     fn handle(&mut self, part: Part, ctx: &mut Self::Context) {
-        seeded::panic_point("shard_writer");
+        seeded::end_point("shard_writer");
         self.progress.queued.fetch_sub(1, Ordering::Relaxed);
         let Some(fold) = self.fold.as_mut() else { return };
         self.consumers.push(part.consumer);

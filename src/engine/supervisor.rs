@@ -40,13 +40,13 @@ pub struct Pulse(AtomicI64);
 
 impl Pulse {
     pub fn beat(&self) {
-        self.0.store(clock::now_ms(), Ordering::Release);
+        self.0.store(clock::steady_ms(), Ordering::Release);
     }
 
     pub fn age_ms(&self) -> i64 {
         match self.0.load(Ordering::Acquire) {
             0 => 0,
-            at => clock::now_ms() - at,
+            at => clock::steady_ms() - at,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Supervisor {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        seeded::panic_point("supervisor");
+        seeded::end_point("supervisor");
         self.pulse.beat();
         let away = std::mem::replace(&mut self.ticked, clock::instant()).elapsed();
         if away > AWAY_AFTER {
@@ -250,7 +250,7 @@ impl Managed {
         let busy = progress.writers.load().iter().any(|writer| {
             writer.since_ms.load(Ordering::Acquire) != 0 || writer.queued.load(Ordering::Acquire) > 0
         });
-        let now = clock::now_ms();
+        let now = clock::steady_ms();
         let wedge_after_ms = self.stream.shared.settings.wedge_after_ms as i64;
         for (partition, part) in progress.partitions_sorted() {
             let confirmed = part.confirmed.get().unwrap_or(0);

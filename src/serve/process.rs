@@ -38,7 +38,11 @@ const FAULT_DEADLINE: Duration = Duration::from_millis(300);
 /// Whatever hangs, the process is gone so long after its deadline.
 const AFTER_DEADLINE: Duration = Duration::from_millis(700);
 /// How often the supervisor's own pulse is felt.
-const FEEL_EVERY: Duration = Duration::from_secs(1);
+const FEEL_EVERY: Duration = Duration::from_millis(500);
+/// The broadcaster shows itself on its beat, which is this long at most.
+const BEAT_MS: u64 = 1_000;
+/// In so long everybody comes round who can.
+const ROUND: Duration = Duration::from_secs(1);
 const LOOK_READY_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs the engine behind the open listeners until a signal or a fault.
@@ -112,13 +116,18 @@ async fn until_end(
     let mut feel = tokio::time::interval(FEEL_EVERY);
     feel.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut felt = clock::instant();
+    let mut judges_from = felt;
     loop {
         tokio::select! {
             () = asked.cancelled() => return Ok(()),
             Some(fatal) = running.fatal.recv() => return Err(Fault::new(Exit::Internal, fatal.0)),
             _ = feel.tick() => {
                 // Who was stopped as a whole finds every pulse old: all get a round before they are judged.
-                if std::mem::replace(&mut felt, clock::instant()).elapsed() > 2 * FEEL_EVERY {
+                let now = clock::instant();
+                if now - std::mem::replace(&mut felt, now) > 2 * FEEL_EVERY {
+                    judges_from = now + ROUND;
+                }
+                if now < judges_from {
                     continue;
                 }
                 if !running.is_alive() {
@@ -127,7 +136,7 @@ async fn until_end(
                 if live.is_gone() {
                     return Err(Fault::new(Exit::Internal, "the broadcaster is gone"));
                 }
-                if live.silent_ms() > 2 * config.engine.wedge_after_ms {
+                if live.silent_ms() > config.engine.wedge_after_ms + BEAT_MS {
                     return Err(Fault::new(Exit::Internal, "the broadcaster does not come round"));
                 }
             }

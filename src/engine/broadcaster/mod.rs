@@ -74,7 +74,7 @@ impl Broadcaster {
 
     /// Hands over what came of this turn, begins the reads it wants, and sees to the next tick.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        seeded::panic_point("broadcaster");
+        seeded::end_point("broadcaster");
         self.hub.flush(clock::instant());
         while let Some(job) = self.hub.begin_read() {
             self.read(job, ctx);

@@ -180,9 +180,12 @@ impl Statecast {
         self.child.kill().await.expect("killed");
     }
 
-    /// The actor of this name panics, once.
-    pub fn panic_in(&self, actor: &str) {
-        std::fs::write(self.cwd.path().join(seeded::PANIC_FILE), actor).expect("written");
+    /// The actor of this name panics, once; or it stands still, if `seeded::STILL` is behind the name.
+    pub fn end_in(&self, actor: &str) {
+        // At once and whole: who finds half a name passes it by.
+        let half = self.cwd.path().join("half");
+        std::fs::write(&half, actor).expect("written");
+        std::fs::rename(half, self.cwd.path().join(seeded::END_FILE)).expect("named");
     }
 
     /// Waits for it to end by itself.

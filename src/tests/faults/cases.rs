@@ -92,6 +92,7 @@ pub const ALL: &[Case] = &[
         "each actor panics once: consumer, writer, keeper, broadcaster, supervisor",
         process::panicking
     ),
+    case!("F29-still", "each actor stands still once, and its thread with it", process::standing_still),
     case!("F30", "100 viewers stop reading", clients::not_reading),
     case!("F31", "200 viewers cut at once, back after 10 s", clients::cut_and_back),
     case!("F32", "our process stopped and started under 200 viewers", clients::restarted_under_a_crowd),

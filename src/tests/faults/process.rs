@@ -108,15 +108,45 @@ pub async fn wrongly_configured(_: u64) -> Outcome {
     Outcome { note, ..Outcome::default() }
 }
 
+/// A panic or a standstill is over so soon.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long it took until the process ended over what befell this actor, and said that it had to.
+async fn ended_by(actor: &str, statecast: Statecast) -> Duration {
+    let start = Instant::now();
+    statecast.end_in(actor);
+    let status = statecast.ended().await;
+    let took = start.elapsed();
+    assert!(took < ENDS_WITHIN, "{actor}: it took {took:?} to end");
+    assert_eq!(status.code(), Some(70), "{actor}");
+    took
+}
+
+/// Each actor stands still once, and its thread with it: nothing can be had back of a thread, so the process ends.
+pub async fn standing_still(seed: u64) -> Outcome {
+    let setup = Setup { seeded: Some(seeded::ENDS), ..Setup::default() };
+    let (scene, mut statecast) = Scene::begin_with("f29-still", seed, setup).await;
+    let mut slowest = Duration::ZERO;
+    for actor in ["partition_consumer", "shard_writer", "assignment", "broadcaster", "supervisor"] {
+        let actor = format!("{actor}{}", seeded::STILL);
+        slowest = slowest.max(ended_by(&actor, statecast).await);
+        statecast = scene.start().await;
+        scene.recovered().await;
+    }
+    let recovery = scene.recovered().await;
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    outcome.note.push_str(&format!(", the process ended after {:.1} s at most", slowest.as_secs_f64()));
+    outcome
+}
+
 /// Each actor panics once: its generation ends and the next one runs, or the process ends and says that it had to.
 pub async fn panicking(seed: u64) -> Outcome {
-    const ENDS_WITHIN: Duration = Duration::from_secs(5);
-    let setup = Setup { seeded: Some(seeded::PANICS), ..Setup::default() };
+    let setup = Setup { seeded: Some(seeded::ENDS), ..Setup::default() };
     let (scene, mut statecast) = Scene::begin_with("f29", seed, setup).await;
     let (mut slowest_generation, mut slowest_process) = (Duration::ZERO, Duration::ZERO);
     for actor in ["partition_consumer", "shard_writer", "assignment"] {
         let (before, start) = (generation(&statecast).await, Instant::now());
-        statecast.panic_in(actor);
+        statecast.end_in(actor);
         within(ENDS_WITHIN, "the next generation runs", async || {
             let now = generation(&statecast).await;
             if now > before { Ok(()) } else { Err((actor, now, statecast.said())) }
@@ -126,12 +156,7 @@ pub async fn panicking(seed: u64) -> Outcome {
         scene.recovered().await;
     }
     for actor in ["broadcaster", "supervisor"] {
-        let start = Instant::now();
-        statecast.panic_in(actor);
-        let status = statecast.ended().await;
-        assert!(start.elapsed() < ENDS_WITHIN, "{actor}: it took {:?} to end", start.elapsed());
-        assert_eq!(status.code(), Some(70), "{actor}");
-        slowest_process = slowest_process.max(start.elapsed());
+        slowest_process = slowest_process.max(ended_by(actor, statecast).await);
         statecast = scene.start().await;
         scene.recovered().await;
     }
