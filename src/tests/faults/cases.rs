@@ -93,9 +93,9 @@ pub const ALL: &[Case] = &[
         process::panicking
     ),
     case!("F29-still", "each actor stands still once, and its thread with it", process::standing_still),
-    case!("F30", "100 viewers stop reading", clients::not_reading),
-    case!("F31", "200 viewers cut at once, back after 10 s", clients::cut_and_back),
-    case!("F32", "our process stopped and started under 200 viewers", clients::restarted_under_a_crowd),
+    case!("F30", "1,000 viewers stop reading", clients::not_reading),
+    case!("F31", "1,000 viewers cut at once, let in again after 10 s", clients::cut_and_back),
+    case!("F32", "our process stopped and started under 5,000 viewers", clients::restarted_under_a_crowd),
     case!("F34", "600 connections that never come to a request", clients::half_requests),
     case!("F35", "300 connections of Socket.IO that send what no client sends", clients::bad_packets),
     case!("F40", "no free file for 6 s", process::out_of_files),

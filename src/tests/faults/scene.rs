@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 /// Generous: what it took is in the table.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(150);
-const VIEWERS: usize = 12;
+pub const VIEWERS: usize = 12;
+/// As stock clients come back: after 1 s to 3 s, each after another time.
+const CROWD_COMES_WITHIN: Duration = Duration::from_secs(3);
 
 pub struct Scene {
     pub ground: Ground,
@@ -128,21 +130,22 @@ impl Scene {
             };
             let habit = [Habit::Fast, Habit::Slow, Habit::Cut][viewer % 3];
             let transport = if matches!(viewer % 4, 1 | 2) { Transport::SocketIo } else { Transport::Sse };
-            self.watchers.push((Watcher::start(&self.base, rooms, habit, transport), keys));
+            self.watchers.push((Watcher::start(&self.base, rooms, habit, transport, Duration::ZERO), keys));
         }
     }
 
     pub fn watch_key(&mut self, key: &str, count: usize) {
         for viewer in self.watchers.len()..self.watchers.len() + count {
             let transport = if viewer % 2 == 0 { Transport::Sse } else { Transport::SocketIo };
-            let watcher = Watcher::start(&self.base, vec![format!("kv/{key}")], Habit::Fast, transport);
+            let rooms = vec![format!("kv/{key}")];
+            let watcher = Watcher::start(&self.base, rooms, Habit::Fast, transport, CROWD_COMES_WITHIN);
             self.watchers.push((watcher, vec![key.to_owned()]));
         }
     }
 
-    /// Connections of all viewers so far.
-    pub fn connections(&self) -> u64 {
-        self.watchers.iter().map(|(watcher, _)| watcher.shown.lock().expect("shown").connections).sum()
+    /// Connections of each viewer so far.
+    pub fn connections(&self) -> Vec<u64> {
+        self.watchers.iter().map(|(watcher, _)| watcher.shown.lock().expect("shown").connections).collect()
     }
 
     /// Waits until what is in the log now is committed; how long that took.

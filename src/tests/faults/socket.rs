@@ -24,7 +24,15 @@ pub async fn watch(base: &Base, rooms: &[String], habit: Habit, shown: &Mutex<Sh
     if next(&mut socket, ANSWERS_WITHIN).await.is_none() || socket.send(Message::text("40")).await.is_err() {
         return;
     }
-    let is_in = next(&mut socket, ANSWERS_WITHIN).await.is_some_and(|said| said.starts_with("40{"));
+    let mut said = next(&mut socket, ANSWERS_WITHIN).await;
+    // A ping may come before the answer.
+    while said.as_deref() == Some("2") {
+        if socket.send(Message::text("3")).await.is_err() {
+            return;
+        }
+        said = next(&mut socket, ANSWERS_WITHIN).await;
+    }
+    let is_in = said.is_some_and(|said| said.starts_with("40{"));
     let call = json!(["subscribe", {"rooms": rooms, "since": shown.lock().expect("shown").since}]);
     if !is_in || socket.send(Message::text(format!("421{call}"))).await.is_err() {
         return;

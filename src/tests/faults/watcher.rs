@@ -52,11 +52,19 @@ pub enum Habit {
 }
 
 impl Watcher {
-    pub fn start(base: &Base, rooms: Vec<String>, habit: Habit, transport: Transport) -> Watcher {
+    /// `spread`: it comes within so long, and comes back within so long: a crowd of stock clients is not one moment's either.
+    pub fn start(
+        base: &Base,
+        rooms: Vec<String>,
+        habit: Habit,
+        transport: Transport,
+        spread: Duration,
+    ) -> Watcher {
         let shown = Arc::<Mutex<Shown>>::default();
         let (base, told) = (base.clone(), shown.clone());
         let task = tokio::spawn(async move {
             loop {
+                tokio::time::sleep(spread.mul_f64(rand::random())).await;
                 match transport {
                     Transport::Sse => watch(&base, &rooms, habit, &told).await,
                     Transport::SocketIo => socket::watch(&base, &rooms, habit, &told).await,
