@@ -2,7 +2,7 @@
 //!
 //! Invariant: a client joins first and is read for second; `subscribe` is all or nothing; the answer is made of what the
 //! rooms are at that very moment, and from then on every change waits behind it.
-//! Not here: reading (`answers` takes what reads bring), handing over (`flush`).
+//! Not here: reading (`brought` takes what reads bring), handing over (`flush`).
 
 use super::{
     hub::{Hub, Own, Seat},

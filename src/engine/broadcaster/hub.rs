@@ -2,8 +2,8 @@
 //!
 //! Invariant: nothing here waits, and nothing here asks the time; the actor around it (`broadcaster`) moves orders, news,
 //! reads and ticks. A client is told of a room only after its answer was handed over.
-//! Parts: telling (`telling`), calls (`calls`), what reads bring (`answers`), handing over (`flush`), what is done on a
-//! beat (`beat`, `following`).
+//! Parts: telling (`telling`), calls (`calls`), what reads bring (`brought`) and what is answered (`answers`), handing over
+//! (`flush`), what is done on a beat (`beat`, `following`).
 
 use super::{
     calls::Active,

@@ -7,6 +7,7 @@
 
 mod answers;
 mod beat;
+mod brought;
 mod calls;
 mod flush;
 mod following;

@@ -1,7 +1,7 @@
 //! Reading view and store for rooms, away from the broadcaster's thread.
 //!
 //! Invariant: a read changes nothing, and its answer has an entry for everything that was asked.
-//! Not here: when to read (`reads`), what it means (`answers`).
+//! Not here: when to read (`reads`), what it means (`brought`).
 
 use super::reads::{Job, KeysJob};
 use crate::{

@@ -1,7 +1,7 @@
 //! Telling: what the writers left becomes what waits for clients.
 //!
 //! Invariant: whatever was stored is told in every open room it belongs to, or the room is marked and read, or sent anew;
-//! there is no third way. Not here: handing over (`flush`), reading (`answers`).
+//! there is no third way. Not here: handing over (`flush`), reading (`brought`).
 
 use super::{
     hub::{Hub, Own, Seat, make_ready},
