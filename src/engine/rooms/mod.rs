@@ -12,13 +12,14 @@ pub mod many;
 pub mod name;
 pub mod one;
 pub mod page;
+pub mod room;
 
 pub use budget::RoomId;
+pub use room::{Feed, Label, Of, Room, State};
 
 use self::{
     budget::{Budget, Charge, What},
     change::Change,
-    follow::Follow,
     interest::Interest,
     many::Many,
     name::Target,
@@ -26,7 +27,7 @@ use self::{
 };
 use super::{api::StreamName, live::ClientId};
 use crate::{
-    document::{Positions, Shown, push_json_string},
+    document::{Positions, Shown},
     record::Key,
 };
 use rustc_hash::FxHashMap;
@@ -34,98 +35,6 @@ use std::sync::Arc;
 
 /// Bytes an empty room counts for beside what it shows.
 const ROOM_BYTES: usize = 640;
-
-/// A room's name, and the same as a member of a JSON object.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Label {
-    pub stream: StreamName,
-    pub name: Box<str>,
-    /// `"room":"kv/user-1"`
-    pub member: Box<str>,
-    /// It is the room of one key, so that its position is its entity's.
-    pub is_key: bool,
-}
-
-impl Label {
-    pub fn new(stream: StreamName, name: &str) -> Arc<Self> {
-        let mut member = String::with_capacity(name.len() + 9);
-        member.push_str("\"room\":");
-        push_json_string(&mut member, name);
-        let is_key = matches!(name::parse(name, usize::MAX), Ok(Target::Key { .. }));
-        Arc::new(Label { stream, name: name.into(), member: member.into(), is_key })
-    }
-}
-
-/// What a room is of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Of {
-    Key(Key),
-    Stream,
-    App(Arc<str>),
-}
-
-/// How a room hears of changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Feed {
-    /// Every change is told here, since the partition is consumed here.
-    #[default]
-    Local,
-    /// The partition is consumed elsewhere: the store is read on a beat (semantics 18).
-    Store,
-}
-
-#[derive(Debug)]
-pub enum State {
-    One(One),
-    Many(Many),
-}
-
-#[derive(Debug)]
-pub struct Room {
-    pub label: Arc<Label>,
-    pub stream: StreamName,
-    pub of: Of,
-    pub feed: Feed,
-    /// A stream's room that is fed from the store.
-    pub follow: Option<Box<Follow>>,
-    /// Nothing was left out of it. While it is not whole, nobody is given its position.
-    pub whole: bool,
-    pub state: State,
-    members: Vec<ClientId>,
-    /// The number of the leaving, while nobody is in it.
-    left: Option<u64>,
-    left_bytes: usize,
-}
-
-impl Room {
-    pub fn members(&self) -> &[ClientId] {
-        &self.members
-    }
-
-    pub fn one(&self) -> Option<&One> {
-        if let State::One(one) = &self.state { Some(one) } else { None }
-    }
-
-    pub fn many(&self) -> Option<&Many> {
-        if let State::Many(many) = &self.state { Some(many) } else { None }
-    }
-
-    /// Whether `changes` and `heartbeat` carry the room's own position.
-    pub fn has_own_position(&self) -> bool {
-        !self.label.is_key
-    }
-
-    /// The newest position, as it stands in acks and heartbeats; `None`: a key never seen, or a stream without a change.
-    pub fn position(&self) -> Option<String> {
-        match &self.state {
-            State::One(one) => one.head().map(|head| head.positions.to_string()),
-            State::Many(many) => {
-                let positions = many.positions();
-                (!positions.0.is_empty()).then(|| positions.to_string())
-            }
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct InStream {
