@@ -19,6 +19,7 @@ mod letters;
 mod load;
 mod node;
 mod pressure;
+mod reads;
 mod resume;
 pub mod sse;
 mod stop;
