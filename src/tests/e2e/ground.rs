@@ -159,6 +159,10 @@ impl Ground {
         .await
     }
 
+    pub fn database(&self) -> mongodb::Database {
+        self.documents.client().database(&self.name)
+    }
+
     /// Where another stream than `kv` is kept.
     pub fn collection(&self, stream: &str) -> Collection<Document> {
         self.documents.client().database(&self.name).collection(stream)

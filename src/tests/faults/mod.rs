@@ -11,6 +11,7 @@ mod cases;
 mod clients;
 mod dependencies;
 mod feed;
+mod history;
 mod oracle;
 mod process;
 mod proxy;

@@ -66,7 +66,7 @@ impl Scene {
 
     /// The load ends; what the oracle finds after `patience` at each step, and what the case came to.
     pub async fn findings(self, statecast: &Statecast, recovery: Duration) -> (Vec<Finding>, Outcome) {
-        let Scene { ground, feed, sampler, watchers, patience, .. } = self;
+        let Scene { ground, feed, sampler, history, watchers, patience, .. } = self;
         let sent = feed.end().await;
         let truth = Truth::read(&ground, &sent).await;
         let mut findings = settled(patience, async || truth.differences(&ground).await).await;
@@ -79,6 +79,9 @@ impl Scene {
             let faults = watcher.shown.lock().expect("shown").faults.clone();
             findings.extend(faults.into_iter().map(|what| Finding::new(Kind::Reordered, what)));
         }
+        let (writes, gone_back) = history.read("kv").await;
+        findings.extend(gone_back);
+        assert!(writes >= truth.keys.len() as u64, "{writes} writes of {} keys are told", truth.keys.len());
         let sampled = sampler.now();
         findings.extend(sampled.findings.iter().cloned());
         assert!(sampled.looks > 10, "nobody looked at commits: {} looks", sampled.looks);

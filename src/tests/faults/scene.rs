@@ -2,6 +2,7 @@
 
 use super::{
     feed::{Feed, KEYS, Mix},
+    history::History,
     sampler::Sampler,
     watcher::{Base, Habit, Transport, Watcher},
 };
@@ -18,6 +19,7 @@ pub struct Scene {
     pub ground: Ground,
     pub feed: Feed,
     pub sampler: Sampler,
+    pub history: History,
     base: Base,
     /// With the keys they watch.
     pub watchers: Vec<(Watcher, Vec<String>)>,
@@ -70,11 +72,12 @@ impl Scene {
         let ground = Ground::new(case).await.expect("Kafka and MongoDB; run make faults");
         ground.create_topics().await;
         let base = Base::default();
+        let history = History::begin(ground.database()).await;
         let feed = Feed::start(&ground, seed, setup.mix);
         let sampler = Sampler::start(&ground, feed.sent()).await;
         let Setup { settings, viewers, seeded, patience, .. } = setup;
         let mut scene =
-            Scene { ground, feed, sampler, base, watchers: Vec::new(), settings, seeded, patience };
+            Scene { ground, feed, sampler, history, base, watchers: Vec::new(), settings, seeded, patience };
         let statecast = scene.start().await;
         scene.watch(viewers);
         scene.flows().await;
