@@ -247,7 +247,8 @@ pub struct Engine {
     pub key_bytes_max: usize,
     /// A revoked partition may drain for so long.
     pub drain_deadline_ms: u64,
-    /// A writer or consumer that makes no progress though it could for so long is wedged: the generation ends.
+    /// A writer or consumer that makes no progress though it could for so long is wedged: the generation ends. A thread of
+    /// the pipeline, the supervisor or (a second later) the broadcaster that stands still so long ends the process.
     pub wedge_after_ms: u64,
     /// Generations that may fail one after the other before the process exits 70.
     pub failures_max: u32,

@@ -121,12 +121,13 @@ impl AppRooms {
     }
 
     /// Lays down documents that the store has confirmed, a batch at once; never waits. While nobody asks they are left to
-    /// the store.
-    pub fn lay(&self, documents: &[&Document]) {
-        if documents.is_empty() {
+    /// the store, and so is what was stored beside them where `is_gapped`.
+    pub fn lay(&self, documents: &[&Document], is_gapped: bool) {
+        if documents.is_empty() && !is_gapped {
             return;
         }
         let mut waiting = lock(&self.waiting);
+        waiting.gapped |= is_gapped;
         // Asked under the lock: who has asked before a look finds either the document or the gap.
         if !self.is_asked() {
             waiting.gapped = true;

@@ -1,7 +1,7 @@
 //! Bugs and panics put in on purpose, so that the oracle of the faults and the supervision are tried on what they are for.
 //!
 //! Invariant: without the feature `seeded-bugs`, which nothing that ships is built with, `is` is constantly false and
-//! `panic_point` is empty, so that nothing of this is left. With it, the variable `STATECAST_SEEDED` names what is put in.
+//! `end_point` is empty, so that nothing of this is left. With it, the variable `STATECAST_SEEDED` names what is put in.
 //! Not here: the bugs of the simulation, which are put into what it has in place of actors, log and store (`tests::sim`).
 
 use super::watermark::Watermark;

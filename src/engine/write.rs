@@ -244,15 +244,18 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
     count(stream, &confirmed, records_were);
     time(stream, &confirmed.changes);
     let (interest, mut news) = (&stream.shared.news.interest, Vec::new());
-    let mut laid = Vec::new();
+    let (mut laid, mut is_gapped) = (Vec::new(), false);
     for change in &confirmed.changes {
         if change.covers > 0 {
             advanced(stream, &change.document);
         }
         // First the view, then the question: who opens a room in between reads the change there.
         if take_in(stream, change) {
-            if stream.rooms.is_some() && !change.is_fenced {
-                laid.push(&change.document);
+            match change.is_fenced {
+                // As with the view: what the store holds now is to be asked for, not guessed.
+                true => is_gapped = true,
+                false if stream.rooms.is_some() => laid.push(&change.document),
+                false => {}
             }
             if interest.wants(stream.name(), &change.document.key, stream.has_part_rooms()) {
                 news.extend(news_of(stream, change));
@@ -261,7 +264,7 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
         stream.watchers.changed(&change.document.key);
     }
     if let Some(rooms) = &stream.rooms {
-        rooms.lay(&laid);
+        rooms.lay(&laid, is_gapped);
     }
     if let Some(change) = confirmed.changes.iter().rfind(|change| change.covers > 0) {
         *lock(&stream.progress.newest) = Some(newest(&change.document));

@@ -51,6 +51,7 @@ struct Rows {
 
 impl MemoryStore {
     /// From here on documents are refused by this rule, in every stream.
+    #[cfg(test)]
     pub fn refuse(&self, rule: Rule) {
         self.held().rule = Some(rule);
     }

@@ -282,5 +282,23 @@ impl Reader<'_> {
                 self.wrong(field, format!("has no effect unless projection is {wanted}"));
             }
         }
+        if aggregate {
+            self.window_without_effect();
+        }
+    }
+
+    fn window_without_effect(&mut self) {
+        let (stream, default) = (self.stream, Stream::default());
+        let is = |window| stream.window == window;
+        let cases = [
+            ("window_s", stream.window_s != default.window_s, !is(Window::None), "tumbling or sliding"),
+            ("slide_s", stream.slide_s != default.slide_s, is(Window::Sliding), "sliding"),
+            ("windows_max", stream.windows_max != default.windows_max, is(Window::Tumbling), "tumbling"),
+        ];
+        for (field, is_set, has_effect, wanted) in cases {
+            if is_set && !has_effect {
+                self.wrong(field, format!("has no effect unless window is {wanted}"));
+            }
+        }
     }
 }

@@ -53,28 +53,30 @@ fn what_is_on_its_way_to_the_board_counts_toward_the_bound() {
     rooms.asked_ms.store(clock::now_ms(), Ordering::Relaxed);
     let held: Vec<_> = (0..9).map(|n| document(&format!("k{n}"), 10_000, n)).collect();
     let held: Vec<&Document> = held.iter().collect();
-    rooms.lay(&held);
+    rooms.lay(&held, false);
     let leaving = lock(&rooms.waiting).leave();
     assert!(!leaving.gapped && leaving.documents.len() == 9);
-    rooms.lay(&held);
+    rooms.lay(&held, false);
     let mut waiting = lock(&rooms.waiting);
     assert!(waiting.gapped && waiting.bytes + leaving.bytes <= BYTES_MAX, "{}", waiting.bytes);
     (waiting.leaving_bytes, waiting.gapped) = (0, false);
     drop(waiting);
-    rooms.lay(&held);
+    rooms.lay(&held, false);
     assert!(!lock(&rooms.waiting).gapped, "there is room again once it is there");
 }
 
 #[test]
 fn nothing_is_kept_for_a_room_that_nobody_asks_for() {
     let rooms = AppRooms::new(1 << 20, 1 << 20);
-    rooms.lay(&[&document("k", 10, 0)]);
+    rooms.lay(&[&document("k", 10, 0)], false);
     let unasked = std::mem::take(&mut *lock(&rooms.waiting));
     assert!(unasked.documents.is_empty() && unasked.gapped);
     rooms.asked_ms.store(clock::now_ms(), Ordering::Relaxed);
-    rooms.lay(&[&document("k", 10, 1)]);
+    rooms.lay(&[&document("k", 10, 1)], false);
     let asked = std::mem::take(&mut *lock(&rooms.waiting));
     assert!(asked.documents.len() == 1 && !asked.gapped);
+    rooms.lay(&[], true);
+    assert!(lock(&rooms.waiting).gapped, "what could not be laid down is to be read");
 }
 
 /// A stream of agents that owns no partition: all its rooms show is read from the store.

@@ -9,7 +9,7 @@ use super::{
     summary,
 };
 use crate::{
-    clock, config,
+    config,
     engine::{
         api::StreamName,
         live::ClientId,
@@ -271,7 +271,6 @@ impl Hub {
 
     fn report(&self) {
         let stats = &self.stats;
-        stats.seen_ms.store(clock::steady_ms(), Ordering::Relaxed);
         stats.rooms.store(self.rooms.occupied(), Ordering::Relaxed);
         stats.remembered_bytes.store(self.rooms.remembered_bytes(), Ordering::Relaxed);
         metrics::ROOMS.set(&[], self.rooms.occupied() as f64);

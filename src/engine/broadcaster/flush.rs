@@ -84,8 +84,9 @@ enum Step {
 }
 
 impl Hub {
-    /// Hands over whatever is ready.
+    /// Hands over whatever is ready. Every turn ends here, so this is where the broadcaster shows itself.
     pub fn flush(&mut self, now: Instant) {
+        self.stats.seen_ms.store(clock::steady_ms(), Ordering::Relaxed);
         while let Some(id) = self.ready.pop() {
             let place = self.flush_one(id, now);
             let Some(seat) = self.seats.get_mut(&id) else { continue };

@@ -77,6 +77,7 @@ impl<A: App> Fold<A> {
         let (by_id, refused) = (by_id(documents), by_refused(refused));
         let (round, mut again, mut to_judge) =
             (self.round.take(), FxHashSet::default(), FxHashMap::default());
+        let mut moved = false;
         for id in self.in_batch.clone() {
             // What an earlier round settled was not asked for, and its absence here says nothing.
             if round.as_ref().is_some_and(|round| !round.contains(&id)) {
@@ -89,6 +90,7 @@ impl<A: App> Fold<A> {
             let unmoved = stored.as_ref().map_or(0, |stored| stored.version) == base_version;
             let goes_on = match stored {
                 Some(stored) if stored.position == pending.position && stored.version == pending.version => {
+                    moved = true;
                     self.keep_stored(id)
                 }
                 Some(stored) if is_at_or_beyond(&stored, &pending) => {
@@ -112,7 +114,7 @@ impl<A: App> Fold<A> {
                 again.insert(id);
             }
         }
-        self.judge(to_judge)?;
+        self.judge(to_judge, moved)?;
         if again.is_empty() { Ok(Effects::default()) } else { self.fold(Some(&again)) }
     }
 

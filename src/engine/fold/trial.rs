@@ -102,8 +102,9 @@ impl<A: App> Fold<A> {
         self.trials.get_mut(&id).is_some_and(Trial::advance)
     }
 
-    /// The store refused the newest documents of these keys, which are held as they are stored again.
-    pub(super) fn judge(&mut self, refused: FxHashMap<SlotId, Poison>) -> Result<(), Fault> {
+    /// The store refused the newest documents of these keys, which are held as they are stored again. `moved`: it has taken
+    /// others of the same round.
+    pub(super) fn judge(&mut self, refused: FxHashMap<SlotId, Poison>, moved: bool) -> Result<(), Fault> {
         if refused.is_empty() {
             return Ok(());
         }
@@ -115,12 +116,12 @@ impl<A: App> Fold<A> {
             }
         }
         for (id, poison) in refused {
-            self.judge_one(id, poison, &took.remove(&id).unwrap_or_default())?;
+            self.judge_one(id, poison, &took.remove(&id).unwrap_or_default(), moved)?;
         }
         Ok(())
     }
 
-    fn judge_one(&mut self, id: SlotId, poison: Poison, took: &[usize]) -> Result<(), Fault> {
+    fn judge_one(&mut self, id: SlotId, poison: Poison, took: &[usize], moved: bool) -> Result<(), Fault> {
         let has_children = took.iter().any(|&at| self.planned.get(at).is_some_and(|one| one.has_children));
         if has_children || took.is_empty() {
             let key = self.cache.get(id).map(|slot| slot.key.to_string()).unwrap_or_default();
@@ -129,12 +130,15 @@ impl<A: App> Fold<A> {
         }
         let fewer = (took.len() as u64 / 2).max(1);
         let Some(trial) = self.trials.get_mut(&id) else {
-            // Even a single record is tried once more, on what was loaded now: another key of the batch may have had what
-            // is unique.
+            // Even a single record is tried once more, on what was loaded now.
             self.trials.insert(id, Trial::new(fewer));
             return Ok(());
         };
         trial.take = fewer;
+        // Another key may have held what is unique, and given it up in this round: nobody is judged until nothing moves.
+        if moved {
+            return Ok(());
+        }
         if let ([at], Some(planned)) = (took, took.first().and_then(|&at| self.planned.get_mut(at))) {
             tracing::debug!(place = at, reason = poison.reason.code(), "record leads to a refused document");
             planned.early = Early::Poison(Box::new(poison));

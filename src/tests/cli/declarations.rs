@@ -33,10 +33,17 @@ schema = '{\"type\":\"nombre\"}'
 
 [streams.kv]
 key = \"/id\"
+
+[streams.hours]
+projection = \"aggregate\"
+aggregates = { n = \"count\" }
+window = \"tumbling\"
+window_s = 3600
+slide_s = 7
 ",
     );
     let text = "\
-statecast: the configuration has 13 faults:
+statecast: the configuration has 14 faults:
   c.toml:2:1: streams.views.projection must be one of own, latest, log, aggregate, recent, not \"agregate\"; did you mean aggregate?
     2 | projection = \"agregate\"
         ^
@@ -46,6 +53,9 @@ statecast: the configuration has 13 faults:
   c.toml:8:1: streams.sales.windw is not a setting; did you mean streams.sales.window?
     8 | windw = 3
         ^
+  c.toml:32:1: streams.hours.slide_s has no effect unless window is sliding
+    32 | slide_s = 7
+         ^
   c.toml:25:1: streams.kv.key has no effect: the stream kv is built in
     25 | key = \"/id\"
          ^

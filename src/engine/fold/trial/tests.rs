@@ -14,6 +14,8 @@ struct Plain {
     held: BTreeMap<String, Document>,
     taken: Vec<Document>,
     rounds: u32,
+    /// No two keys may hold one value.
+    is_unique: bool,
 }
 
 fn is_bad(document: &Document) -> bool {
@@ -30,7 +32,8 @@ impl Plain {
             if !upsert.applies_to(self.held.get(&key)) {
                 continue;
             }
-            if is_bad(new) {
+            let is_taken = |(other, held): (&String, &Document)| *other != key && held.value == new.value;
+            if is_bad(new) || self.is_unique && self.held.iter().any(is_taken) {
                 let id = EntityId { key: new.key.clone(), partial: new.partial };
                 refused.push(RefusedDocument { id, poison: Poison::new(Reason::StoreRefused, "a rule") });
                 continue;
@@ -118,6 +121,20 @@ fn one_bad_record_at_the_end_of_a_thousand_takes_few_rounds() {
     assert_eq!(letters, [(1_000, Reason::StoreRefused)]);
     assert_eq!(told(&confirmed), [("a", 999, 999)]);
     assert!(plain.rounds < 40, "{}", plain.rounds);
+}
+
+#[test]
+fn what_is_unique_may_go_from_key_to_key_within_a_batch() {
+    let (mut plain, mut fold) = (Plain { is_unique: true, ..Plain::default() }, fold());
+    let held =
+        [(1, 1, "a", Some("1")), (2, 1, "b", Some("2")), (3, 1, "c", Some("3")), (4, 1, "d", Some("4"))];
+    run(&mut plain, &mut fold, &held);
+    // Each takes what the next one gives up, and the last one wants what nobody does.
+    let rows =
+        [(5, 2, "c", Some("2")), (6, 2, "b", Some("1")), (7, 2, "a", Some("0")), (8, 2, "d", Some("0"))];
+    let (confirmed, letters) = run(&mut plain, &mut fold, &rows);
+    assert_eq!(letters, [(8, Reason::StoreRefused)]);
+    assert_eq!(told(&confirmed), [("c", 2, 1), ("b", 2, 1), ("a", 2, 1)]);
 }
 
 #[test]
