@@ -13,6 +13,7 @@ mod faults;
 mod http;
 mod kafka;
 mod kill;
+mod letters;
 mod live;
 mod mongo;
 mod mongo_load;

@@ -111,8 +111,12 @@ impl Index {
     }
 }
 
-/// Reads a letter's headers; `None`: it is none of ours.
-pub fn entry(record: &Record<'_>) -> Option<Entry> {
+/// Reads a letter's headers; `None`: it is none of this stream's. Streams of one topic share its dead letters, and one may
+/// refuse what another took; a letter that names no stream (another tool's) is everybody's.
+pub fn entry(record: &Record<'_>, stream: &str) -> Option<Entry> {
+    if record.headers.get(header::STREAM).is_some_and(|named| named != stream.as_bytes()) {
+        return None;
+    }
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok().map(str::to_owned);
     let number = |name: &str| text(name)?.parse::<u64>().ok();
     Some(Entry {

@@ -1,6 +1,7 @@
 //! Follows the dead-letter topics, so that the desk knows what lies there.
 //!
-//! Invariant: starts at the earliest letter; a log that is away is asked again on a beat, and nothing is listed twice.
+//! Invariant: starts at the earliest letter; a log that is away is asked again on a beat, nothing is listed twice, and
+//! nothing by a stream that did not refuse it.
 
 use super::{
     Drawer,
@@ -70,7 +71,8 @@ async fn read(drawer: &Drawer, partition: u32, mut next: u64, end: u64) -> u64 {
         // Transactions leave holes at the end: a pull that brings nothing is not waited for.
         let Ok(Ok(slice)) = tokio::time::timeout(PULL_MAX, reader.pull(PULL)).await else { return next };
         let mut index = lock(&drawer.index);
-        slice.iter().filter_map(|record| index::entry(&record)).for_each(|entry| index.take(entry));
+        let ours = slice.iter().filter_map(|record| index::entry(&record, drawer.stream.name()));
+        ours.for_each(|entry| index.take(entry));
         next = slice.last_offset().map_or(next, |last| last + 1);
     }
     next
