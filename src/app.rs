@@ -44,6 +44,12 @@ pub trait App: Send + Sync + 'static {
     /// The pure step, asked only after `check` agreed. `was` is `None` for a key that is not there.
     fn step(&self, was: Option<Self::Entity>, event: Self::Event, at: &At<'_>) -> Step<Self::Entity>;
 
+    /// Whether events add up, so that one that comes late takes the place of nothing. Where they do not, a dead letter is not
+    /// replayed over something newer unless that is forced (semantics 23).
+    fn adds_up(&self) -> bool {
+        false
+    }
+
     /// Bytes of the entity as it is stored; the bound on entities is held by it. Override where writing it out to
     /// measure it is too slow.
     fn size(&self, entity: &Self::Entity) -> usize {

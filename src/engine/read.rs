@@ -99,7 +99,7 @@ pub async fn load(stream: &Stream, key: &str) -> Result<Option<Document>, ReadEr
 }
 
 /// The documents of a key as the store has them; what is ours is kept in the view.
-async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError> {
+pub(super) async fn load_all(stream: &Stream, key: &str) -> Result<Vec<Document>, ReadError> {
     let (store, name, key) = (stream.shared.readers.clone(), stream.collection().clone(), Key::from(key));
     let by_partition = stream.spec.by_partition;
     let wanted = key.clone();

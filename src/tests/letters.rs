@@ -5,7 +5,7 @@ use crate::{
     apps,
     config::{Config, Projection, Stream, streams},
     engine::{
-        api::{DeadLetterFilter, DeadLetters, State},
+        api::{DeadLetterFilter, DeadLetters, Replay, State},
         run::{self, Running},
     },
     ports::{Log, Ports},
@@ -133,5 +133,78 @@ async fn of_two_streams_of_a_topic_each_has_the_letters_that_it_refused() {
     let nobodys = Position { epoch: 0, partition: 0, offset: 77 };
     lies_there(&*desk, "lax", nobodys).await;
     lies_there(&*desk, "strict", nobodys).await;
+    live.stop(Duration::from_secs(5)).await;
+}
+
+/// Streams of readings by sensor, which want a value `v` until they are widened.
+async fn sensors() -> Bench {
+    let stream = |projection| Stream {
+        projection,
+        key: "/sensor".into(),
+        schema: wanting("\"sensor\",\"v\""),
+        ..Stream::default()
+    };
+    let figures = [("readings".to_owned(), "count".to_owned())].into();
+    let counted = Stream { aggregates: figures, ..stream(Projection::Aggregate) };
+    Bench::new([("newest", stream(Projection::Latest)), ("counted", counted)]).await
+}
+
+async fn replay(desk: &dyn DeadLetters, stream: &str, position: Position, force: bool) -> Replay {
+    desk.replay(stream, position, force).await.expect("answered")
+}
+
+async fn shows(live: &Running, stream: &str, key: &str, wanted: &str) {
+    eventually(wanted, async || {
+        let read = live.engine.read(stream, key).await.expect("read")?;
+        read.shown.value.filter(|value| value.text() == wanted)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_not_put_over_something_newer_of_a_key_that_stands_in_the_value() {
+    let mut bench = sensors().await;
+    let live = bench.start().await;
+    // Overtaken: in its own partition, and in another by a newer time. Not overtaken: by an older time, and by nothing.
+    let same = bench.produce(0, 10, r#"{"sensor":"same","w":1}"#).await;
+    let later = bench.produce(0, 20, r#"{"sensor":"later","w":1}"#).await;
+    let earlier = bench.produce(0, 30, r#"{"sensor":"earlier","w":1}"#).await;
+    let alone = bench.produce(0, 40, r#"{"sensor":"alone","w":1}"#).await;
+    let broken = bench.produce(0, 50, "{").await;
+    for (sensor, partition, second) in [("same", 0, 5), ("later", 1, 21), ("earlier", 1, 29)] {
+        let good = format!(r#"{{"sensor":"{sensor}","v":2}}"#);
+        bench.produce(partition, second, &good).await;
+        shows(&live, "newest", sensor, &good).await;
+        shows(&live, "counted", sensor, r#"{"readings":1}"#).await;
+    }
+    assert!(live.stop(Duration::from_secs(10)).await);
+
+    for stream in bench.config.streams.values_mut().filter(|stream| !stream.schema.is_empty()) {
+        stream.schema = wanting("\"sensor\"");
+    }
+    let live = bench.start().await;
+    let desk = live.engine.dead_letters().expect("desk");
+    for position in [same, later, earlier, alone, broken] {
+        lies_there(&*desk, "newest", position).await;
+        lies_there(&*desk, "counted", position).await;
+    }
+    for overtaken in [same, later] {
+        assert_eq!(replay(&*desk, "newest", overtaken, false).await, Replay::Superseded, "{overtaken}");
+    }
+    shows(&live, "newest", "later", r#"{"sensor":"later","v":2}"#).await;
+    // Both streams take what one of them replays.
+    for (sensor, position, readings) in [("earlier", earlier, 2), ("alone", alone, 1)] {
+        let answer = replay(&*desk, "newest", position, false).await;
+        assert!(matches!(answer, Replay::Appended(_)), "{sensor}: {answer:?}");
+        shows(&live, "newest", sensor, &format!(r#"{{"sensor":"{sensor}","w":1}}"#)).await;
+        shows(&live, "counted", sensor, &format!(r#"{{"readings":{readings}}}"#)).await;
+    }
+    let counted = replay(&*desk, "counted", same, false).await;
+    assert!(matches!(counted, Replay::Appended(_)), "nothing is overwritten of what adds up: {counted:?}");
+    shows(&live, "counted", "same", r#"{"readings":2}"#).await;
+    assert!(matches!(replay(&*desk, "newest", later, true).await, Replay::Appended(_)));
+    shows(&live, "newest", "later", r#"{"sensor":"later","w":1}"#).await;
+    let again = replay(&*desk, "newest", broken, false).await;
+    assert!(matches!(again, Replay::Appended(_)), "what cannot be read yet takes no place: {again:?}");
     live.stop(Duration::from_secs(5)).await;
 }

@@ -108,6 +108,10 @@ impl App for Activity {
         Step { rows: vec![row], ..Step::keep(totals) }
     }
 
+    fn adds_up(&self) -> bool {
+        true
+    }
+
     fn size(&self, totals: &Totals) -> usize {
         totals.size()
     }

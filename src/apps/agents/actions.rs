@@ -89,6 +89,10 @@ impl App for Actions {
         Step::keep(newest)
     }
 
+    fn adds_up(&self) -> bool {
+        true
+    }
+
     /// Texts are bounded by what a record may have; what is further by `FURTHER_BYTES_MAX`.
     fn size(&self, entity: &Self::Entity) -> usize {
         let texts = |action: &Action| {

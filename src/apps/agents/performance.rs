@@ -129,6 +129,10 @@ impl App for RouterPerformance {
         Step::keep(router)
     }
 
+    fn adds_up(&self) -> bool {
+        true
+    }
+
     fn size(&self, entity: &Router) -> usize {
         entity.routings.len() * 512 + entity.durations.len() * 4_096
     }

@@ -84,6 +84,10 @@ impl App for Routing {
         Step::keep(slots)
     }
 
+    fn adds_up(&self) -> bool {
+        true
+    }
+
     fn size(&self, entity: &Self::Entity) -> usize {
         entity.len() * 160
     }

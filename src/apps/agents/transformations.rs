@@ -89,6 +89,10 @@ impl App for Transformations {
         Step::keep(slots)
     }
 
+    fn adds_up(&self) -> bool {
+        true
+    }
+
     fn size(&self, entity: &Self::Entity) -> usize {
         entity.len() * 200
     }

@@ -145,6 +145,11 @@ impl App for Declared {
         }
     }
 
+    /// A log's state has what came last, so it is none of them.
+    fn adds_up(&self) -> bool {
+        matches!(self.0.projection, Project::Recent { .. } | Project::Aggregate { .. })
+    }
+
     fn to_json(&self, entity: &Entity) -> Result<Json, serde_json::Error> {
         match entity {
             Entity::Value(json) | Entity::Shown(json) => Ok(json.clone()),

@@ -14,6 +14,7 @@ use super::{
     fold::WAIT_HEADER,
     progress::lock,
     protocol::ReleaseHeld,
+    read,
     stream::Stream,
     supervisor::Supervisor,
     write::ORIGIN_HEADER,
@@ -21,8 +22,8 @@ use super::{
 use crate::{
     clock,
     document::Json,
-    ports::{EntityId, LogError, PullLimit, StoreError},
-    record::{NewRecord, Position, Slice},
+    ports::{LogError, PullLimit, StoreError},
+    record::{Key, NewRecord, Position, Slice},
 };
 use actix::Addr;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -88,19 +89,21 @@ impl Drawer {
         Ok(Some(slice).filter(|slice| slice.last_offset() == Some(offset)))
     }
 
-    /// Whether the key has taken a newer record since.
-    async fn is_superseded(&self, entry: &Entry) -> Result<bool, ReadError> {
-        let Some(key) = entry.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
-            return Ok(false);
-        };
-        let id = EntityId { key: key.into(), partial: None };
-        let (store, name) = (self.stream.shared.readers.clone(), self.stream.collection().clone());
-        let load = async move { store.load(&name, &[id]).await };
-        let stored = self.stream.try_store(load.boxed()).await.map_err(unstored)?;
-        Ok(stored.first().is_some_and(|document| match document.position.order(&entry.position) {
+    /// Whether the state that a replay would take the place of has taken a newer record since.
+    async fn is_superseded(&self, entry: &Entry, letter: &Slice) -> Result<bool, ReadError> {
+        let Some(key) = self.replaced(letter) else { return Ok(false) };
+        let documents = read::load_all(&self.stream, &key).await?;
+        Ok(documents.iter().any(|document| match document.position.order(&entry.position) {
             Some(order) => order.is_gt(),
             None => document.updated_ms > entry.time_ms,
         }))
+    }
+
+    /// The key of that state, as the stream reads the record now; of what it still cannot read, the record's own key.
+    fn replaced(&self, letter: &Slice) -> Option<Key> {
+        let record = letter.get(0)?;
+        let fold = (self.stream.spec.fold)(self.stream.fold_settings(0));
+        fold.replaces(&record).unwrap_or_else(|_| Some(std::str::from_utf8(record.key?).ok()?.into()))
     }
 
     async fn mark(&self, position: Position, mark: Mark) -> Result<(), ReadError> {
@@ -120,7 +123,7 @@ impl Drawer {
         let Some(entry) = self.find(position) else { return Ok(Replay::NotThere) };
         let Some(slice) = self.read(&entry).await? else { return Ok(Replay::NotThere) };
         let Some((record, replays)) = original(&slice, position) else { return Ok(Replay::NotThere) };
-        if !force && (replays > REPLAYS_MAX || self.is_superseded(&entry).await?) {
+        if !force && (replays > REPLAYS_MAX || self.is_superseded(&entry, &slice).await?) {
             return Ok(Replay::Superseded);
         }
         let topic = self.stream.spec.topic.name.clone();

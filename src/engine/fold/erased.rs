@@ -2,15 +2,16 @@
 
 use super::{Confirmed, Effects, Fault, Flight, Fold};
 use crate::{
-    app::App,
+    app::{App, Poison},
     document::Document,
     ports::{EntityId, RefusedDocument},
-    record::Position,
+    record::{Key, Position, Record},
 };
 use std::sync::Arc;
 
 /// `Fold<A>` for any `A`; the methods are those of `Fold`.
 pub trait ShardFold: Send {
+    fn replaces(&self, record: &Record<'_>) -> Result<Option<Key>, Poison>;
     fn gather(&mut self, flight: Arc<Flight>, indices: Vec<u32>);
     fn missing(&self) -> Vec<EntityId>;
     fn row_ids(&self) -> Vec<String>;
@@ -29,6 +30,10 @@ pub trait ShardFold: Send {
 }
 
 impl<A: App> ShardFold for Fold<A> {
+    fn replaces(&self, record: &Record<'_>) -> Result<Option<Key>, Poison> {
+        Fold::replaces(self, record)
+    }
+
     fn gather(&mut self, flight: Arc<Flight>, indices: Vec<u32>) {
         Fold::gather(self, flight, indices);
     }

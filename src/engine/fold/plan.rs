@@ -27,6 +27,15 @@ impl<A: App> Fold<A> {
         self.parts.push(Part { flight, indices });
     }
 
+    /// The key whose state this record would take the place of, read as in a batch; `None`: it adds to what is there.
+    pub fn replaces(&self, record: &Record<'_>) -> Result<Option<Key>, Poison> {
+        if self.app.adds_up() {
+            return Ok(None);
+        }
+        let early = self.read_early(record);
+        Ok(Some(self.place(record, &early)?.text().into()))
+    }
+
     fn plan(&mut self, part: u32, index: u32, record: &Record<'_>, flight: &Flight) -> Planned<A::Event> {
         let early = self.read_early(record);
         let (slot, early) = match self.place(record, &early) {
