@@ -199,6 +199,21 @@ await checks.group('every key of a stream', async () => {
   await b.leave(still)
 })
 
+await checks.group('a stream that is not there', async () => {
+  const page = await b.page(`${line.url}/`)
+  const name = `nope-${run}`
+  let asked = 0
+  page.on('request', (r) => { if (new URL(r.url()).pathname === `/api/streams/${name}`) asked++ })
+  await page.goto(`${line.url}/streams/${name}`)
+  checks.ok('is said', await until(async () => (await text(page, '.lead')).includes('no such stream') && (await page.locator('.nothing button').count()) === 1), await text(page, '.lead'))
+  await sleep(2_000)
+  checks.ok('it is asked at most twice within two seconds', asked >= 1 && asked <= 2, String(asked))
+  const before = asked
+  await page.click('.nothing button')
+  checks.ok('and again where the reader asks', await until(() => asked > before))
+  await b.leave(page)
+})
+
 const { apps, streams } = await (await fetch(`${BASE}/api/streams`)).json()
 const fixed = streams.find((s) => !s.writable)
 if (fixed) {

@@ -1,5 +1,5 @@
 // What the pages keep: history with its gaps, an order that no change moves, figures in either spelling.
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { AgentsModel, PARTS, readActions, readAgents, readPerformance } from '../src/pages/agents-model'
 import { StreamModel } from '../src/pages/stream-model'
 import { moves, shown, StreamsModel } from '../src/pages/streams-model'
@@ -124,6 +124,51 @@ describe('the table of keys', () => {
     m.hear({ type: 'page', items: [entity(1, { t: 1 }, 'c')], last: true })
     m.drain()
     expect(m.order).toEqual(['a', 'c'])
+  })
+})
+
+describe('a listing that fails', () => {
+  afterEach(() => vi.unstubAllGlobals())
+  const painted = (answer: () => Response | Promise<Response>) => {
+    let now = 0
+    const asked: number[] = []
+    vi.stubGlobal('fetch', async () => { asked.push(now); return answer() })
+    const m = new StreamModel('nope', 'list', '', [], 'key', () => now)
+    // A paint each 100 ms, each of which asks for more.
+    const paint = async (ms: number) => { for (const end = now + ms; now < end; now += 100) await m.more() }
+    return { m, asked, paint }
+  }
+  const problem = (status: number) => Response.json({ title: 'No', detail: 'no' }, { status })
+  const page = (next: string | null) => Response.json({ items: [entity(1, 1)], next })
+  it.each([503, 500, 429, 0])('with %i is asked again later and later, up to thirty seconds', async (status) => {
+    const { m, asked, paint } = painted(() => (status ? problem(status) : Promise.reject(new TypeError('refused'))))
+    await paint(100_000)
+    expect(asked).toEqual([0, 1_000, 3_000, 7_000, 15_000, 31_000, 61_000, 91_000])
+    expect(m.problem).not.toBeNull()
+  })
+  it.each([404, 400])('with %i is not asked again until the reader does', async (status) => {
+    const { m, asked, paint } = painted(() => problem(status))
+    await paint(100_000)
+    expect(asked).toEqual([0])
+    m.again()
+    await paint(100_000)
+    expect(asked).toEqual([0, 100_000])
+    expect(m.problem).not.toBeNull()
+  })
+  it('waits for the reader no longer than the reader does', async () => {
+    const { m, asked, paint } = painted(() => problem(503))
+    await paint(500)
+    m.again()
+    await paint(500)
+    expect(asked).toEqual([0, 500])
+  })
+  it('begins with a short wait again once a page came', async () => {
+    const answers = [problem(503), problem(503), page('x'), problem(503), page(null)]
+    const { m, asked, paint } = painted(() => answers.shift()!)
+    await paint(20_000)
+    expect(asked).toEqual([0, 1_000, 3_000, 3_100, 4_100])
+    expect(m.problem).toBeNull()
+    expect(m.order).toEqual(['a'])
   })
 })
 

@@ -73,7 +73,7 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
       </div>
       <div class="under">
         <span class="u-rows">Rows <b>{read ? `${int(first)} to ${int(last)}` : 'none'}</b>{all === null ? '' : <> of <b>{int(all)}</b></>}</span>
-        <span>{wrong && read > 0 ? <span class="problem">{wrong}</span> : model.problem && read > 0 ? <span class="problem">{model.problem.message}</span> 
+        <span>{wrong && read > 0 ? <span class="problem">{wrong}</span> : model.problem && read > 0 ? <><span class="problem">{model.problem.message}</span> {model.fed === 'list' && <button class="btn plain" type="button" onClick={() => model.again()}>Ask again</button>}</>
           : model.moved > 0 && model.fed === 'room' ? <button class="btn plain" type="button" onClick={() => model.sortAgain()}>Sort again, {int(model.moved)} moved</button>
             : model.full ? `${int(read)} read; a prefix leads further` : more ? `${int(read)} read so far` : ''}</span>
         <span class="keysay"><kbd>j</kbd> <kbd>k</kbd> move &nbsp; <kbd>Enter</kbd> open</span>
@@ -85,7 +85,7 @@ export function KeyTable({ model, total, rev, progress, wrong }: { model: Stream
 function Nothing({ model, wrong }: { model: StreamModel; wrong: string }): JSX.Element {
   const narrowed = model.prefix !== '' || model.filter.length > 0
   if (wrong) return <div role="presentation" class="nothing problem">{wrong}</div>
-  if (model.problem) return <div class="nothing" role="alert"><strong>The keys did not come.</strong> {model.problem.message} <button class="btn" type="button" onClick={() => { model.problem = null; void model.more() }}>Ask again</button></div>
+  if (model.problem) return <div class="nothing" role="alert"><strong>The keys did not come.</strong> {model.problem.message} <button class="btn" type="button" onClick={() => model.again()}>Ask again</button></div>
   if (!model.loaded) return <div role="presentation" class="nothing" aria-busy="true"><i class="ghost w40" /></div>
   return <div role="presentation" class="nothing">{narrowed ? 'No key here matches.' : 'No key yet. The first record of this stream brings one.'}</div>
 }

@@ -1,8 +1,9 @@
 // What the table of keys holds: entities newest per key, the order of opening, and how far it has
 // read. Two ways to be fed: the stream's room with all its pages, or a listing read on as one
 // scrolls with a room per row in view. Invariant: a change never moves a row; an older version
-// never replaces a newer one. Not the rows in view: that is the page.
-import { list } from '../api'
+// never replaces a newer one; however often it is painted, a listing that failed is asked again only
+// after a wait, and one that was refused only by the reader. Not the rows in view: that is the page.
+import { list, ProblemError } from '../api'
 import { diff, firstNumber } from '../json/leaves'
 import type { RoomEvent } from '../live/room'
 import type { Change, Entity } from '../wire'
@@ -12,6 +13,8 @@ export interface Held { entity: Entity; skipped: number; path: string | null; ch
 
 const PAGE = 200
 const READ_MAX = 50_000
+const AGAIN_MS = 1_000
+const AGAIN_MAX_MS = 30_000
 
 export class StreamModel {
   readonly held = new Map<string, Held>()
@@ -27,8 +30,11 @@ export class StreamModel {
   private inbox = new Map<string, Change>()
   private fresh = false
   private abort = new AbortController()
+  private failures = 0
+  private not_before = -Infinity
 
-  constructor(readonly stream: string, readonly fed: 'room' | 'list', readonly prefix: string, readonly filter: string[], readonly sort: Sort) {}
+  /** `clock`: milliseconds that only grow, for the waits after a failure. */
+  constructor(readonly stream: string, readonly fed: 'room' | 'list', readonly prefix: string, readonly filter: string[], readonly sort: Sort, private clock = (): number => performance.now()) {}
 
   /** Events of the stream's own room. */
   hear = (e: RoomEvent): void => {
@@ -124,9 +130,9 @@ export class StreamModel {
     return this.order.length >= READ_MAX
   }
 
-  /** The next page of the listing; the first where nothing was read. */
+  /** The next page of the listing; the first where nothing was read. Each paint may call it: nothing is asked before its time. */
   async more(): Promise<void> {
-    if (this.fed !== 'list' || this.reading || this.full || (this.loaded && this.next === null)) return
+    if (this.fed !== 'list' || this.reading || this.full || (this.loaded && this.next === null) || this.clock() < this.not_before) return
     this.reading = true
     this.fresh = true
     const q = new URLSearchParams({ limit: String(PAGE) })
@@ -140,16 +146,28 @@ export class StreamModel {
       this.next = page.next
       this.loaded = true
       this.problem = null
+      this.failures = 0
     } catch (e) {
       if ((e as Error).name === 'AbortError') return
       this.problem = e as Error
+      this.not_before = refused(e) ? Infinity : this.clock() + Math.min(AGAIN_MAX_MS, AGAIN_MS * 2 ** this.failures++)
     } finally {
       this.reading = false
       this.fresh = true
     }
   }
 
+  /** The reader asks, and need not wait. */
+  again(): void {
+    this.problem = null
+    this.not_before = -Infinity
+    void this.more()
+  }
+
   stop(): void {
     this.abort.abort()
   }
 }
+
+/** Whether the server understood and says no: asked again, it would say the same. */
+const refused = (e: unknown): boolean => e instanceof ProblemError && e.status >= 400 && e.status < 500 && e.status !== 408 && e.status !== 429
