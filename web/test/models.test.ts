@@ -1,6 +1,6 @@
 // What the pages keep: history with its gaps, an order that no change moves, figures in either spelling.
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { AgentsModel, PARTS, readActions, readAgents, readPerformance } from '../src/pages/agents-model'
+import { AgentsModel, PARTS, perSecond, readActions, readAgents, readPerformance } from '../src/pages/agents-model'
 import { StreamModel } from '../src/pages/stream-model'
 import { moves, shown, StreamsModel } from '../src/pages/streams-model'
 import { ViewerModel } from '../src/pages/viewer-model'
@@ -219,6 +219,20 @@ describe('the agents', () => {
     m.put('actions', [{ id: 'a', agentName: 'coder', actionType: 'error' }])
     m.drain(0)
     expect(m.nothing).toBe(false)
+  })
+  it('act at a rate that is measured up to now', () => {
+    const now = Date.parse('2026-11-21T10:00:00Z')
+    // Newest first, ten a second until `ago` milliseconds before now.
+    const actions = (count: number, ago: number) => readActions(Array.from({ length: count }, (_, i) => ({ createdAt: new Date(now - ago - i * 100).toISOString() })))
+    expect(perSecond([], now)).toBeNull()
+    expect(perSecond(actions(100, 0), now)).toBeCloseTo(10)
+    expect(perSecond(actions(100, 9_900), now)).toBeCloseTo(5)
+    expect(perSecond(actions(100, 4 * 60_000), now)).toBe(0)
+    // Fewer than are held at most: all there were.
+    expect(perSecond(actions(30, 0), now)).toBeCloseTo(0.5)
+    expect(perSecond(actions(30, 58_000), now)).toBeCloseTo(20 / 60)
+    // The server's clock is ahead of what this device knows of it.
+    expect(perSecond(actions(100, -60_000), now)).toBeLessThanOrEqual(100)
   })
   it('are read in either spelling, bare or wrapped', () => {
     const one = { agent: 'coder', requests: 4, routing_ms: 5, confidence: 0.9, last: 'x', hours: [1, 3] }

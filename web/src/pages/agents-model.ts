@@ -18,6 +18,9 @@ export const URLS: Record<Part, string> = {
 }
 
 const HOUR_MS = 3_600_000
+const MINUTE_MS = 60_000
+/** So many actions are shown at most; fewer are all there were in the window. */
+const ACTIONS_MAX = 100
 
 type Fields = Record<string, unknown>
 const fields = (v: unknown): Fields => (v && typeof v === 'object' ? (v as Fields) : {})
@@ -60,6 +63,15 @@ export function readPerformance(v: unknown): Performance {
     requests: number(one(f, 'requests')) ?? 0, p50: q('p50'), p90: q('p90') ?? q('p95'), p99: q('p99'), cache: number(one(f, 'cacheHitRate', 'cache_hit_rate')), candidates: number(one(f, 'avgCandidates', 'avg_candidates', 'avgCandidatesEvaluated')),
     per_min: number(one(f, 'requestsPerMin', 'requests_per_min', 'ratePerMinute', 'rate_per_minute')), strategies: strategies.filter(([n, c]) => n && c > 0).sort((a, b) => b[1] - a[1])
   }
+}
+
+/** Actions per second over the minute before `now`, or since the oldest of them where that many are not held; `null` before the first. */
+export function perSecond(actions: Action[], now: number): number | null {
+  if (actions.length === 0) return null
+  const times = actions.map((a) => Date.parse(a.at)).filter(Number.isFinite)
+  const oldest = Math.min(...times)
+  if (actions.length < ACTIONS_MAX || oldest < now - MINUTE_MS) return (1000 * times.filter((t) => t > now - MINUTE_MS).length) / MINUTE_MS
+  return (1000 * (times.length - 1)) / Math.max(1000, now - oldest)
 }
 
 export class AgentsModel {

@@ -16,18 +16,21 @@ import { AsOf } from '../parts/chrome'
 import { Glyph } from '../parts/glyph'
 import { Spark } from '../parts/spark'
 import type { Json } from '../wire'
-import { AgentsModel, PARTS, URLS, type Action, type Agent, type Pair, type Performance } from './agents-model'
+import { AgentsModel, PARTS, perSecond, URLS, type Action, type Agent, type Pair, type Performance } from './agents-model'
 
 const SLOTS = 19
 const ACTIVE_MS = 60_000
 const PAINT_MS = 500
 const HOUR_MS = 3_600_000
 const HOURS = 24
+const SINCE_START = 'Processed since this server started; the other figures come back after a restart'
 const SHAPES: Record<string, [string, string]> = { tool_call: ['ring', ''], decision: ['diamond', 't-data'], success: ['live', 't-live'], error: ['offline', 't-fault'] }
 
 export function Agents(): JSX.Element {
   const model = useMemo(() => new AgentsModel(), [])
-  const rev = usePaint(() => model.drain(serverNow()), PAINT_MS)
+  // Once a second also where nothing came: what is said of the last minute goes on.
+  const tick = usePaint(() => true, 1_000)
+  const rev = usePaint(() => model.drain(serverNow()), PAINT_MS) + tick
   useEffect(() => { document.title = 'Agents · Statecast' }, [])
   useEffect(() => {
     const abort = new AbortController()
@@ -39,8 +42,9 @@ export function Agents(): JSX.Element {
     return () => { abort.abort(); clearInterval(timer); for (const l of leave) l() }
   }, [])
   const { agents, actions, performance: p } = model
-  const active = agents.filter((a) => serverNow() - Date.parse(a.last) < ACTIVE_MS).length
-  const { present } = said.value
+  const { present, as_of } = said.value
+  const now = present ? serverNow() : as_of
+  const active = agents.filter((a) => now - Date.parse(a.last) < ACTIVE_MS).length
   if (!model.ready || !model.loaded.has('summary')) {
     return (
       <main id="main" tabIndex={-1}>
@@ -55,7 +59,7 @@ export function Agents(): JSX.Element {
       <h1>Agents<AsOf /></h1>
       {model.nothing ? <p class="lead"><strong>No agent {present ? 'has done' : 'had done'} anything in the last 24 hours.</strong> {present ? 'This page shows the first event when it comes.' : 'Newer events wait until the line is back.'}</p>
         : <p class="lead"><strong>{plural(agents.length, 'agent')}, {int(active)} {present ? '' : 'then '}active in the last minute.</strong> Every figure is over the last 24 hours, sliding, and answered from memory.</p>}
-      <Figures agents={agents} actions={actions} p={p} events={model.events} rev={rev} />
+      <Figures agents={agents} p={p} events={model.events} actions={actions} speed={perSecond(actions, now)} present={present} rev={rev} />
       <div class="agents">
         <section aria-labelledby="h-ag">
           <div class="head"><h2 id="h-ag">Agents</h2><span class="note">ordered by requests when you opened the page</span></div>
@@ -70,7 +74,7 @@ export function Agents(): JSX.Element {
         <section aria-labelledby="h-st"><div class="head"><h2 id="h-st">Trigger match</h2><span class="note">share of decisions</span></div><Shares all={p?.strategies ?? []} rev={rev} /></section>
         <section aria-labelledby="h-mem"><div class="head"><h2 id="h-mem">Held in memory</h2></div>
           <dl class="facts">
-            <div><dt>Events processed</dt><dd>{model.events === null ? '\u2013' : int(model.events)}</dd></div>
+            <div><dt>Events since start</dt><dd title={SINCE_START}>{model.events === null ? '\u2013' : int(model.events)}</dd></div>
             <div><dt>Latest actions held</dt><dd>{int(actions.length)}</dd></div>
             <div><dt>Position</dt><dd title={link.room('agents:summary')?.held ?? ''}>{link.room('agents:summary')?.held ?? '\u2013'}</dd></div>
           </dl></section>
@@ -79,14 +83,15 @@ export function Agents(): JSX.Element {
   )
 }
 
-function Figures({ agents, actions, p, events }: { agents: Agent[]; actions: Action[]; p: Performance | null; events: number | null; rev: number }): JSX.Element {
-  const span = actions.length > 1 ? (Date.parse(actions[0]!.at) - Date.parse(actions[actions.length - 1]!.at)) / 1000 : 0
+interface FiguresProps { agents: Agent[]; actions: Action[]; p: Performance | null; events: number | null; speed: number | null; present: boolean; rev: number }
+
+function Figures({ agents, actions, p, events, speed, present }: FiguresProps): JSX.Element {
   const errors = actions.length ? (100 * actions.filter((a) => a.type === 'error').length) / actions.length : null
   const dash = '\u2013'
   return (
     <dl class="figures">
       <div><dt>Routing decisions</dt><dd>{agents.length ? int(agents.reduce((n, a) => n + a.requests, 0)) : dash}</dd><dd class="sub">{p?.per_min != null ? `${rate(p.per_min / 60)} /s in the last minutes` : 'in 24 h'}</dd></div>
-      <div><dt>Events processed</dt><dd>{events === null ? dash : int(events)}</dd><dd class="sub">{span > 0 ? `${rate((actions.length - 1) / span)} actions/s now` : ''}</dd></div>
+      <div><dt>Events since start</dt><dd title={SINCE_START}>{events === null ? dash : int(events)}</dd><dd class="sub">{speed === null ? '' : `${rate(speed)} actions/s ${present ? 'now' : 'then'}`}</dd></div>
       <div><dt>Routing time, p99</dt><dd>{p?.p99 != null ? ms(p.p99) : dash}<small>ms</small></dd><dd class="sub">{p?.p50 != null ? `p50 ${ms(p.p50)} ms` : ''}</dd></div>
       <div><dt>Cache hits</dt><dd>{p?.cache != null ? (p.cache <= 1 ? p.cache * 100 : p.cache).toFixed(1) : dash}<small>%</small></dd><dd class="sub">{p?.candidates != null ? `${p.candidates.toFixed(1)} candidates a decision` : ''}</dd></div>
       <div><dt>Errors</dt><dd>{errors === null ? dash : errors.toFixed(1)}<small>%</small></dd><dd class="sub">of the latest {int(actions.length)} actions</dd></div>
