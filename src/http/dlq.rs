@@ -179,7 +179,7 @@ fn filter(reader: &mut Reader<'_>, items_max: usize) -> DeadLetterFilter {
         reason: reader.one("reason", |text| {
             let remedy = "malformed_json, invalid_key, too_large, too_deep, number_range, duplicate_name, \
                           schema_invalid, missing_field, unknown_version, step_rejected or store_refused";
-            Reason::from_code(text).ok_or(Wrong { detail: "is no reason".into(), remedy })
+            Reason::from_code(text).ok_or(Wrong { detail: "is no reason".into(), remedy: remedy.into() })
         }),
         partition: reader.one("partition", query::number),
         after: reader.one("after", query::text),

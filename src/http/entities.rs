@@ -160,7 +160,7 @@ impl ReadQuery {
             }),
         };
         if asked.wait.is_some() && asked.since.is_none() && asked.min_position.is_none() {
-            let (detail, remedy) = ("says not since when".to_owned(), "since=POSITION beside wait");
+            let (detail, remedy) = ("says not since when".into(), "since=POSITION beside wait".into());
             reader.fault("wait", Wrong { detail, remedy });
         }
         reader.finish().map(|()| asked)

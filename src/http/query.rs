@@ -11,7 +11,7 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// How many in a page where nobody says it.
 const LIMIT_DEFAULT: usize = 100;
@@ -50,11 +50,11 @@ fn decode(text: &str) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     pub detail: String,
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
 }
 
-fn wrong(detail: impl Into<String>, remedy: &'static str) -> Wrong {
-    Wrong { detail: detail.into(), remedy }
+fn wrong(detail: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Wrong {
+    Wrong { detail: detail.into(), remedy: remedy.into() }
 }
 
 /// Takes parameters one by one and collects every fault, so that the caller hears of all at once.
@@ -107,14 +107,16 @@ impl<'q> Reader<'q> {
         values.into_iter().filter_map(|value| self.keep(name, parse(value))).collect()
     }
 
-    /// The parameter `limit`: how many in a page; 100 where nobody says it.
+    /// The parameter `limit`: how many in a page, up to `limits.page_items_max`; 100 where nobody says it.
     pub fn limit(&mut self, items_max: usize) -> usize {
-        self.one("limit", |text| limit(text, items_max)).unwrap_or(LIMIT_DEFAULT.min(items_max))
+        let named = |wrong: Wrong| Wrong { remedy: wrong.remedy + " (limits.page_items_max)", ..wrong };
+        self.one("limit", |text| limit(text, items_max).map_err(named))
+            .unwrap_or(LIMIT_DEFAULT.min(items_max))
     }
 
     /// Adds a fault that lies between parameters.
     pub fn fault(&mut self, name: &str, wrong: Wrong) {
-        let (field, remedy) = (name.to_owned(), wrong.remedy.to_owned());
+        let (field, remedy) = (name.to_owned(), wrong.remedy.into_owned());
         self.errors.push(FieldError { field, detail: wrong.detail, remedy });
     }
 
@@ -165,11 +167,11 @@ pub fn text(text: &str) -> Result<String, Wrong> {
 
 /// A whole number from 1 to `max`.
 pub fn limit(text: &str, max: usize) -> Result<usize, Wrong> {
-    const REMEDY: &str = "a whole number from 1 to limits.page_items_max (1000)";
+    let remedy = || format!("a whole number from 1 to {max}");
     match text.parse() {
         Ok(number) if (1..=max).contains(&number) => Ok(number),
-        Ok(number) => Err(wrong(format!("{number} is not within 1 and {max}"), REMEDY)),
-        Err(_) => Err(wrong("is no whole number", REMEDY)),
+        Ok(number) => Err(wrong(format!("{number} is not within 1 and {max}"), remedy())),
+        Err(_) => Err(wrong("is no whole number", remedy())),
     }
 }
 

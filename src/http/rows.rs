@@ -51,8 +51,10 @@ pub async fn page(
 }
 
 fn time(text: &str) -> Result<i64, Wrong> {
-    let wrong =
-        || Wrong { detail: "is no time".into(), remedy: "a time of ISO 8601, like 2026-11-21T10:00:00Z" };
+    let wrong = || Wrong {
+        detail: "is no time".into(),
+        remedy: "a time of ISO 8601, like 2026-11-21T10:00:00Z".into(),
+    };
     clock::parse(text).ok_or_else(wrong)
 }
 
@@ -60,7 +62,7 @@ fn newest_first(text: &str) -> Result<bool, Wrong> {
     match text {
         "desc" => Ok(true),
         "asc" => Ok(false),
-        _ => Err(Wrong { detail: "is no order".into(), remedy: "desc or asc" }),
+        _ => Err(Wrong { detail: "is no order".into(), remedy: "desc or asc".into() }),
     }
 }
 
@@ -69,6 +71,6 @@ fn cursor(text: &str) -> Result<(i64, String), Wrong> {
     let parts = decoded.split_once('/').and_then(|(time, id)| Some((time.parse().ok()?, id.to_owned())));
     parts.ok_or_else(|| Wrong {
         detail: "is no cursor of events".into(),
-        remedy: "next, exactly as the page before gave it",
+        remedy: "next, exactly as the page before gave it".into(),
     })
 }

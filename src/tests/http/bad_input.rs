@@ -147,6 +147,20 @@ async fn parameters_are_known_and_well_formed() {
 }
 
 #[tokio::test]
+async fn the_remedy_for_a_limit_names_the_bound_that_holds() {
+    let door = door().await;
+    for (path, remedy) in [
+        ("/api/intelligence/actions/recent?limit=101", "a whole number from 1 to 100"),
+        ("/api/intelligence/actions/recent?limit=all", "a whole number from 1 to 100"),
+        ("/api/streams/kv?limit=1001", "a whole number from 1 to 1000 (limits.page_items_max)"),
+        ("/api/streams/kv?limit=all", "a whole number from 1 to 1000 (limits.page_items_max)"),
+    ] {
+        let problem = problem(door.ask("GET", path), 400, "invalid-parameter").await;
+        assert_eq!(problem["errors"][0]["remedy"], remedy, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn conditions_that_are_not_understood_are_refused() {
     let door = door().await;
     for (name, value) in
