@@ -234,6 +234,14 @@ describe('the agents', () => {
     // The server's clock is ahead of what this device knows of it.
     expect(perSecond(actions(100, -60_000), now)).toBeLessThanOrEqual(100)
   })
+  it('draw one routing time a second, and never without the newest', () => {
+    const m = new AgentsModel()
+    for (const [now, p50] of [[0, 10], [500, 20], [1_000, 30], [1_500, 40]] as const) {
+      m.put('performance', { quantiles: { p50 } })
+      m.drain(now)
+    }
+    expect(m.times.p50).toEqual([{ t: 0, v: 20 }, { t: 1_000, v: 40 }])
+  })
   it('are read in either spelling, bare or wrapped', () => {
     const one = { agent: 'coder', requests: 4, routing_ms: 5, confidence: 0.9, last: 'x', hours: [1, 3] }
     expect(readAgents([{ agent: 'coder', totalRequests: 4, avgRoutingTime: 5, avgConfidence: 0.9, lastSeen: 'x', requestsPerHour: [1, 3] }])).toEqual([one])

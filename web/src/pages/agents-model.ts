@@ -19,6 +19,7 @@ export const URLS: Record<Part, string> = {
 
 const HOUR_MS = 3_600_000
 const MINUTE_MS = 60_000
+const POINT_MS = 900
 /** So many actions are shown at most; fewer are all there were in the window. */
 const ACTIONS_MAX = 100
 
@@ -137,8 +138,11 @@ export class AgentsModel {
     for (const name of ['p50', 'p90', 'p99'] as const) {
       const v = p[name]
       const points = this.times[name]
-      if (v === null || (points.length > 0 && now - points[points.length - 1]!.t < 900)) continue
-      points.push({ t: now, v })
+      const last = points[points.length - 1]
+      if (v === null) continue
+      // One point a second, which has the newest of it: what comes last may be all for long.
+      if (last && now - last.t < POINT_MS) last.v = v
+      else points.push({ t: now, v })
       while (points[0] && points[0].t < now - HOUR_MS) points.shift()
     }
   }

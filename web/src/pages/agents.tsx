@@ -83,6 +83,13 @@ export function Agents(): JSX.Element {
   )
 }
 
+/** Below one a second it was counted over a whole minute, and the count says more than 0.0. */
+function pace(speed: number | null, present: boolean): string {
+  if (speed === null) return ''
+  if (speed >= 1) return `${rate(speed)} actions/s ${present ? 'now' : 'then'}`
+  return `${plural(Math.round(speed * 60), 'action')} in the ${present ? 'last minute' : 'minute before'}`
+}
+
 interface FiguresProps { agents: Agent[]; actions: Action[]; p: Performance | null; events: number | null; speed: number | null; present: boolean; rev: number }
 
 function Figures({ agents, actions, p, events, speed, present }: FiguresProps): JSX.Element {
@@ -91,7 +98,7 @@ function Figures({ agents, actions, p, events, speed, present }: FiguresProps): 
   return (
     <dl class="figures">
       <div><dt>Routing decisions</dt><dd>{agents.length ? int(agents.reduce((n, a) => n + a.requests, 0)) : dash}</dd><dd class="sub">{p?.per_min != null ? `${rate(p.per_min / 60)} /s in the last minutes` : 'in 24 h'}</dd></div>
-      <div><dt>Events since start</dt><dd title={SINCE_START}>{events === null ? dash : int(events)}</dd><dd class="sub">{speed === null ? '' : `${rate(speed)} actions/s ${present ? 'now' : 'then'}`}</dd></div>
+      <div><dt>Events since start</dt><dd title={SINCE_START}>{events === null ? dash : int(events)}</dd><dd class="sub">{pace(speed, present)}</dd></div>
       <div><dt>Routing time, p99</dt><dd>{p?.p99 != null ? ms(p.p99) : dash}<small>ms</small></dd><dd class="sub">{p?.p50 != null ? `p50 ${ms(p.p50)} ms` : ''}</dd></div>
       <div><dt>Cache hits</dt><dd>{p?.cache != null ? (p.cache <= 1 ? p.cache * 100 : p.cache).toFixed(1) : dash}<small>%</small></dd><dd class="sub">{p?.candidates != null ? `${p.candidates.toFixed(1)} candidates a decision` : ''}</dd></div>
       <div><dt>Errors</dt><dd>{errors === null ? dash : errors.toFixed(1)}<small>%</small></dd><dd class="sub">of the latest {int(actions.length)} actions</dd></div>
