@@ -20,6 +20,8 @@ const ADMIN = (server?.admin ?? ADMIN_URL ?? '').replace(/\/+$/, '')
 if (SHOTS) mkdirSync(SHOTS, { recursive: true })
 
 const SHIFT_MAX = 0.01
+// What is promised is a minute, with a cut in it.
+const STILL_MS = 60_000
 const KEYS = 300
 const run = Date.now().toString(36)
 const KEY = `page-${run}`
@@ -83,7 +85,7 @@ await checks.group('nothing jumps, across a cut line', async () => {
   checks.ok('it comes back by itself', await until(async () => ['live', 'resynced'].includes(await pill(page)), 12_000), await pill(page))
   page.quiet = false
   checks.ok('what was missed is there', await until(async () => (await text(page, '#big')) === String(n), 4_000), `${await text(page, '#big')} for ${n}`)
-  await write(Math.max(2_000, 20_000 - (Date.now() - start)))
+  await write(Math.max(2_000, STILL_MS - (Date.now() - start)))
   const s = await shift(page)
   checks.ok(`layout shift under ${SHIFT_MAX} in ${Math.round((Date.now() - start) / 1000)} s`, s.sum < SHIFT_MAX, `${s.sum.toFixed(4)} ${worst(s)}`)
   await b.leave(page)
