@@ -94,7 +94,8 @@ impl Drawer {
         let Some(key) = self.replaced(letter) else { return Ok(false) };
         let documents = read::load_all(&self.stream, &key).await?;
         Ok(documents.iter().any(|document| match document.position.order(&entry.position) {
-            Some(order) => order.is_gt(),
+            // At its own place too: what the store refused once it may have taken after a crash (decision 0024).
+            Some(order) => order.is_ge(),
             None => document.updated_ms > entry.time_ms,
         }))
     }
