@@ -257,13 +257,20 @@ async fn events_of_agents_by_hand_come_to_the_agents_own_streams() {
     };
     put("decisions-by-hand", json!({"selected_agent": "coder", "routing_time_ms": 12})).await;
     put("actions-by-hand", json!({"agent_name": "coder", "action_type": "tool_call"})).await;
-    for (room, field, wanted) in [("summary", "agent", "coder"), ("actions", "actionType", "tool_call")] {
+    put("transformations-by-hand", json!({"source_agent": "coder", "target_agent": "critic"})).await;
+    put("performance-by-hand", json!({"routing_duration_ms": 12})).await;
+    for (room, at, wanted) in [
+        ("summary", "/0/agent", json!("coder")),
+        ("actions", "/0/actionType", json!("tool_call")),
+        ("transformations", "/0/targetAgent", json!("critic")),
+        ("performance", "/requests", json!(1)),
+    ] {
         let start = std::time::Instant::now();
         loop {
             let read = example.engine().read_room("agents", room).await.expect("read");
             let value = read.and_then(|read| read.shown.value);
             let value = value.map_or(Value::Null, |json| serde_json::from_str(json.text()).expect("json"));
-            if value[0][field] == wanted {
+            if value.pointer(at) == Some(&wanted) {
                 break;
             }
             assert!(start.elapsed() < SOON, "{room} is {value}");
