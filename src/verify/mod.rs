@@ -130,7 +130,7 @@ pub async fn stream(config: &Config, ports: &Ports, spec: &StreamSpec) -> Result
         bar.inc_length(upto + 1 - from);
         let reader = ports.log.read(&spec.topic.name, epoch, partition, from).map_err(log_fault)?;
         let fold = (spec.fold)(settings(&config.engine, spec));
-        let mut recomputed = Recomputed::new(fold, spec, stored, from > 0);
+        let mut recomputed = Recomputed::new(fold, spec, ports.readers.clone(), stored, from > 0);
         recomputed.run(reader, upto, &bar, &mut report).await?;
         let behind = recomputed.finish(&mut report);
         look_again(ports, spec, behind, &mut report).await?;

@@ -1,7 +1,8 @@
 //! One partition folded again from its first record, each stored entity compared as the fold comes to where it stands.
 //!
 //! Invariant: the writer's own fold decides; a batch ends wherever a stored entity stands, so that each is seen as it was
-//! then. Not here: the store.
+//! then. Of the store one thing is believed: which of two partitions brought an event first, for no log says that.
+//! Not here: what else the store holds.
 
 use super::{Report, Stored, compare};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         fold::{Assignment, Flight, ShardFold},
         stream::StreamSpec,
     },
-    ports::{PartitionReader, PullLimit},
+    ports::{PartitionReader, PullLimit, Store},
     record::{Key, Position, Slice},
     serve::Fault,
 };
@@ -27,10 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Recomputed<'s> {
     fold: Box<dyn ShardFold>,
     spec: &'s StreamSpec,
+    store: Arc<dyn Store>,
     stored: Stored,
     /// Offsets at which something is stored.
     stands: FxHashSet<u64>,
-    /// Who inserted each row first, as the store would say.
+    /// Who of this partition inserted each row first, as the log says.
     firsts: FxHashMap<String, Position>,
     /// What the log says beyond what is stored, newest per entity.
     beyond: FxHashMap<(Key, Option<u32>), Document>,
@@ -41,11 +43,18 @@ pub struct Recomputed<'s> {
 }
 
 impl<'s> Recomputed<'s> {
-    pub fn new(fold: Box<dyn ShardFold>, spec: &'s StreamSpec, stored: Stored, is_cut: bool) -> Self {
+    pub fn new(
+        fold: Box<dyn ShardFold>,
+        spec: &'s StreamSpec,
+        store: Arc<dyn Store>,
+        stored: Stored,
+        is_cut: bool,
+    ) -> Self {
         let stands = stored.documents.values().map(|document| document.position.offset).collect();
         Recomputed {
             fold,
             spec,
+            store,
             stored,
             stands,
             firsts: FxHashMap::default(),
@@ -78,32 +87,36 @@ impl<'s> Recomputed<'s> {
                 let last = last.min(upto);
                 bar.inc(last.saturating_sub(before.unwrap_or(last)));
             }
-            self.slice(slice, records, report)?;
+            self.slice(slice, records, report).await?;
         }
         Ok(())
     }
 
-    fn slice(&mut self, slice: Slice, records: usize, report: &mut Report) -> Result<(), Fault> {
+    async fn slice(&mut self, slice: Slice, records: usize, report: &mut Report) -> Result<(), Fault> {
         let offsets: Vec<u64> = slice.iter().take(records).map(|record| record.position.offset).collect();
         let flight = Arc::new(Flight { slice, id: 0, assignment: self.assignment.clone(), permit: None });
         let mut from = 0;
         for (at, offset) in offsets.iter().enumerate() {
             if self.stands.contains(offset) || at + 1 == offsets.len() {
-                self.batch(&flight, (from..=at as u32).collect(), report)?;
+                self.batch(&flight, (from..=at as u32).collect(), report).await?;
                 from = at as u32 + 1;
             }
         }
         Ok(())
     }
 
-    fn batch(&mut self, flight: &Arc<Flight>, indices: Vec<u32>, report: &mut Report) -> Result<(), Fault> {
+    async fn batch(
+        &mut self,
+        flight: &Arc<Flight>,
+        indices: Vec<u32>,
+        report: &mut Report,
+    ) -> Result<(), Fault> {
         let fault = |error: crate::engine::fold::Fault| Fault::new(Exit::Internal, error.to_string());
         self.fold.gather(flight.clone(), indices);
         // Nothing is held but what this fold made, so what is not held was never there.
         self.fold.admit(Vec::new()).map_err(fault)?;
-        let ids = self.fold.row_ids();
-        let known = ids.into_iter().filter_map(|id| self.firsts.get(&id).map(|first| (id.clone(), *first)));
-        self.fold.admit_firsts(known.collect());
+        let firsts = self.firsts_of(self.fold.row_ids(), flight.slice.partition()).await?;
+        self.fold.admit_firsts(firsts);
         let effects = self.fold.fold().map_err(fault)?;
         for (_, row) in effects.rows {
             self.firsts.entry(row.id).or_insert(row.first);
@@ -113,6 +126,19 @@ impl<'s> Recomputed<'s> {
         }
         self.fold.confirm();
         Ok(())
+    }
+
+    /// Who brought these events first, as far as it was not one of the records that are folded now.
+    async fn firsts_of(&self, ids: Vec<String>, partition: u32) -> Result<Vec<(String, Position)>, Fault> {
+        let (known, new): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| self.firsts.contains_key(id));
+        let ours = known.into_iter().filter_map(|id| self.firsts.get(&id).copied().map(|first| (id, first)));
+        let mut firsts: Vec<_> = ours.collect();
+        if let Some(rows) = self.spec.rows.first().filter(|_| !new.is_empty()) {
+            let stored = self.store.row_firsts(&self.spec.collection, rows, &new).await;
+            let stored = stored.map_err(super::store_fault)?;
+            firsts.extend(stored.into_iter().filter(|(_, first)| first.partition != partition));
+        }
+        Ok(firsts)
     }
 
     fn compare(&mut self, expected: Document, report: &mut Report) {

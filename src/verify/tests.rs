@@ -102,6 +102,45 @@ async fn what_was_taken_in_is_what_the_log_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_came_by_two_partitions_counts_in_the_one_that_brought_it_first() {
+    let mut bench = Bench::new().await;
+    let facts = config::Stream {
+        projection: config::Projection::Log,
+        topic: "facts".into(),
+        key: "/subject".into(),
+        id: "/id".into(),
+        ..config::Stream::default()
+    };
+    bench.config.streams.insert("facts".into(), facts);
+    bench.config.streams.insert("activity".into(), config::Stream::default());
+    bench.log.create_topics(&streams::topics(&bench.config)).await.expect("topics");
+    let activity = chosen(apps::register(&bench.config), "activity").expect("a stream").remove(0).topic.name;
+    // Every event comes by several keys, and so by several partitions; some of the ids come again later.
+    for n in 0..200 {
+        let (id, user) = (n % 90, n % 3);
+        let event = format!(
+            r#"{{"eventId":"6f3c1b1e-0000-4000-8000-{id:012}","userId":"u{user}","eventType":"t","payload":{{}}}}"#
+        );
+        let fact = format!(r#"{{"id":"{id}","subject":"s{user}"}}"#);
+        for by in 0..3 {
+            bench.send(&activity, &format!("{by}-{n}"), &event).await;
+            bench.send("facts", &format!("{by}-{n}"), &fact).await;
+        }
+    }
+    bench.take_in().await;
+    for stream in ["activity", "facts"] {
+        let report = bench.verify(stream).await.remove(0);
+        assert!(report.is_same() && report.compared >= 3, "{report}");
+    }
+    // Believed is who was first, and no more.
+    let scan = Scan { limit: 1, ..Scan::default() };
+    let held = bench.store.scan("facts", scan).await.expect("scanned").remove(0);
+    let id = EntityId { key: held.key.clone(), partial: held.partial };
+    bench.store.forget("facts", vec![(id, held.position)]).await.expect("gone");
+    assert!(!bench.verify("facts").await.remove(0).is_same());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_difference_is_told_where_it_is() {
     let bench = Bench::new().await;
     bench.whole().await;
