@@ -208,3 +208,39 @@ async fn a_replay_is_not_put_over_something_newer_of_a_key_that_stands_in_the_va
     assert!(matches!(again, Replay::Appended(_)), "what cannot be read yet takes no place: {again:?}");
     live.stop(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_letters_of_one_key_the_newest_comes_to_stand_in_whatever_order_they_are_replayed() {
+    let mut bench = sensors().await;
+    let live = bench.start().await;
+    let mut letters = Vec::new();
+    for sensor in ["in-order", "backwards", "all-at-once"] {
+        for n in 1..=2 {
+            let value = format!(r#"{{"sensor":"{sensor}","w":{n}}}"#);
+            letters.push(bench.produce(0, 10 + n, &value).await);
+        }
+    }
+    assert!(live.stop(Duration::from_secs(10)).await);
+    for stream in bench.config.streams.values_mut().filter(|stream| !stream.schema.is_empty()) {
+        stream.schema = wanting("\"sensor\"");
+    }
+    let live = bench.start().await;
+    let desk = live.engine.dead_letters().expect("desk");
+    for &position in &letters {
+        lies_there(&*desk, "newest", position).await;
+    }
+    let second = |sensor| format!(r#"{{"sensor":"{sensor}","w":2}}"#);
+    for (at, wanted) in [(0, r#"{"sensor":"in-order","w":1}"#.to_owned()), (1, second("in-order"))] {
+        assert!(matches!(replay(&*desk, "newest", letters[at], false).await, Replay::Appended(_)), "{at}");
+        shows(&live, "newest", "in-order", &wanted).await;
+    }
+    assert!(matches!(replay(&*desk, "newest", letters[3], false).await, Replay::Appended(_)));
+    shows(&live, "newest", "backwards", &second("backwards")).await;
+    assert_eq!(replay(&*desk, "newest", letters[2], false).await, Replay::Superseded);
+    assert!(desk.discard("newest", letters[2]).await.expect("discarded"));
+    let filter = DeadLetterFilter { limit: 10, ..DeadLetterFilter::default() };
+    let told = desk.replay_all("newest", filter, false).await.expect("replayed");
+    assert_eq!((&told["replayed"], &told["superseded"]), (&2.into(), &0.into()));
+    shows(&live, "newest", "all-at-once", &second("all-at-once")).await;
+    live.stop(Duration::from_secs(5)).await;
+}

@@ -88,6 +88,14 @@ impl Index {
         }
     }
 
+    /// Position and time of the letter that was replayed to this position.
+    pub fn origin_of(&self, replayed: Position) -> Option<(Position, i64)> {
+        let replayed = replayed.to_string();
+        let is_it =
+            |entry: &&Entry| entry.mark.as_ref().and_then(|mark| mark.position.as_ref()) == Some(&replayed);
+        self.by_order.values().find(is_it).map(|entry| (entry.position, entry.time_ms))
+    }
+
     /// Newest first; the cursor is the order of the last one shown.
     pub fn list(&self, filter: &DeadLetterFilter) -> (Vec<&Entry>, Option<String>) {
         let before = filter.after.as_deref().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);

@@ -93,10 +93,16 @@ impl Drawer {
     async fn is_superseded(&self, entry: &Entry, letter: &Slice) -> Result<bool, ReadError> {
         let Some(key) = self.replaced(letter) else { return Ok(false) };
         let documents = read::load_all(&self.stream, &key).await?;
-        Ok(documents.iter().any(|document| match document.position.order(&entry.position) {
-            // At its own place too: what the store refused once it may have taken after a crash (decision 0024).
+        // At its own place too: what the store refused once it may have taken after a crash (decision 0024).
+        let is_later = |(position, time_ms): (Position, i64)| match position.order(&entry.position) {
             Some(order) => order.is_ge(),
-            None => document.updated_ms > entry.time_ms,
+            None => time_ms > entry.time_ms,
+        };
+        let index = lock(&self.index);
+        Ok(documents.iter().any(|document| {
+            let stands = (document.position, document.updated_ms);
+            // What a replay put there is as old as its letter.
+            is_later(stands) && index.origin_of(document.position).is_none_or(is_later)
         }))
     }
 
@@ -141,7 +147,8 @@ impl Drawer {
         let positions: Vec<Position> = {
             let index = lock(&self.index);
             let open = index.list(&filter).0.into_iter().filter(|entry| entry.mark.is_none());
-            open.map(|entry| entry.position).collect()
+            // The oldest first, as they were sent: of one key the newest comes to stand.
+            open.rev().map(|entry| entry.position).collect()
         };
         let (mut replayed, mut superseded, mut not_there) = (0, 0, 0);
         for position in positions {
