@@ -7,7 +7,7 @@
 use super::{
     batch::{self, Cut, Filled},
     edge,
-    fold::{Confirmed, ShardFold},
+    fold::{Confirmed, FinishedPart, ShardFold},
     progress::{WriterProgress, lock},
     protocol::{Finished, Part, Sick},
     seeded,
@@ -95,10 +95,12 @@ impl ShardWriter {
         self.progress.waits_outside.store(false, Ordering::Release);
         self.progress.since_ms.store(0, Ordering::Release);
         match written {
-            Ok(confirmed) => {
-                self.acknowledge(&confirmed);
+            Ok(mut confirmed) => {
+                let finished = std::mem::take(&mut confirmed.finished);
                 let records = confirmed.counts.records;
+                // First what readers are answered from: who waits for a position reads as soon as it is finished.
                 write::tell(&self.stream, confirmed, records);
+                self.acknowledge(&finished);
                 self.fold = Some(fold);
             }
             Err(why) => {
@@ -111,9 +113,9 @@ impl ShardWriter {
         }
     }
 
-    /// Tells each consumer, per part. The watermark must not wait for views and news.
-    fn acknowledge(&mut self, confirmed: &Confirmed) {
-        let parts = self.consumers.drain(..).zip(&confirmed.finished);
+    /// Tells each consumer, per part.
+    fn acknowledge(&mut self, finished: &[FinishedPart]) {
+        let parts = self.consumers.drain(..).zip(finished);
         for (consumer, part) in parts {
             if part.flight.assignment.is_fenced() {
                 continue;
