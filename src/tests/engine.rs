@@ -79,25 +79,6 @@ async fn a_write_is_stored_read_and_removed() {
     assert!(live.stop(Duration::from_secs(5)).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_reached_is_read_at_once() {
-    const OTHERS: usize = 50;
-    let bench = Bench::new().await;
-    let live = bench.start().await;
-    running(&live).await;
-    for n in 1..=300 {
-        // What comes behind it in its batch makes the way into the view longer.
-        let position = live.engine.append("kv", record("a", Some("1"))).await.expect("appended");
-        for other in 0..OTHERS {
-            live.engine.append("kv", record(&format!("k{other}"), Some("1"))).await.expect("appended");
-        }
-        assert!(live.engine.reached("kv", position, Duration::from_secs(30)).await.expect("reached"));
-        let read = live.engine.read("kv", "a").await.expect("read").expect("there");
-        assert!(read.shown.version >= n, "version {} after {n} at {position}", read.shown.version);
-    }
-    assert!(live.stop(Duration::from_secs(5)).await);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_is_the_number_of_its_records_across_restarts() {
     let bench = Bench::new().await;
