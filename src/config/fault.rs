@@ -17,6 +17,16 @@ pub enum Source {
     Flag(String),
 }
 
+impl Source {
+    /// The line of its file, counted from 1.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Source::Line(Line { line, .. }) => Some(*line),
+            Source::File(_) | Source::Variable(_) | Source::Flag(_) => None,
+        }
+    }
+}
+
 /// A place in a file; line and column (in characters) count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {

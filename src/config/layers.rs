@@ -11,6 +11,7 @@ use super::{
 use std::{
     fs::File,
     io::{self, Read},
+    ops::Range,
     path::Path,
 };
 use toml::{
@@ -66,6 +67,16 @@ impl Place<'_> {
             text: text.filter(|_| section == Some(STREAMS)).map(|text| clipped(&text.replace('\t', " "))),
         })
     }
+
+    /// The lines of the table whose header holds the byte `at`, which is no header's if it is anywhere else.
+    fn table_at(&self, at: usize) -> Option<Range<usize>> {
+        let is_header = |line: &str| line.trim_start().starts_with('[');
+        let first = self.text.get(..at)?.matches('\n').count();
+        let mut lines = self.text.lines().skip(first);
+        lines.next().filter(|line| is_header(line))?;
+        let rest = lines.take_while(|line| !is_header(line)).count();
+        Some(first + 1..first + 2 + rest)
+    }
 }
 
 /// A line as it is shown: a long one has no use beyond its beginning.
@@ -94,7 +105,16 @@ impl Layers {
             let at = error.span().map_or(0, |span| span.start);
             self.fault(place.line(at, None), format!("this is not TOML: {}", error.message()));
         }
+        let told = self.faults.len();
         self.table(&place, setting::root(), &[], table.get_ref());
+        // What stands under a broken header was read as if it stood in the table before.
+        let strays: Vec<_> = errors.iter().filter_map(|error| place.table_at(error.span()?.start)).collect();
+        let behind = self.faults.split_off(told);
+        let stray = |fault: &Fault| {
+            let line = fault.source.as_ref().and_then(Source::line);
+            line.is_some_and(|line| strays.iter().any(|lines| lines.contains(&line)))
+        };
+        self.faults.extend(behind.into_iter().filter(|fault| !stray(fault)));
     }
 
     fn table(&mut self, place: &Place<'_>, section: &Setting, parents: &[String], table: &DeTable<'_>) {

@@ -16,6 +16,8 @@ const COMMAND_BYTES_MAX: usize = 12_000_000;
 const STOP_MS: u64 = 10_000;
 /// The least the embedded storage takes for its journals.
 const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+/// Actors give a sign of life several times within it, whatever else they do.
+const WEDGE_MS_MIN: u64 = 1_000;
 /// Records over which `engine.poison_share_max` is counted.
 const POISON_WINDOW: u32 = 1_000;
 /// Numbers that mean something at 0; any other at 0 stops what it bounds.
@@ -145,6 +147,14 @@ fn times(config: &Config, check: &mut Check) {
             "engine.drain_deadline_ms ({}) must be under half of kafka.session_timeout_ms ({half}): a member that drains \
              longer may lose the partition to another before it has committed",
             engine.drain_deadline_ms
+        ),
+    );
+    check.that(
+        engine.wedge_after_ms >= WEDGE_MS_MIN,
+        &["engine.wedge_after_ms"],
+        format!(
+            "engine.wedge_after_ms ({}) must be at least {WEDGE_MS_MIN}: an actor that is only busy would pass for stuck",
+            engine.wedge_after_ms
         ),
     );
     check.at_most(

@@ -289,6 +289,17 @@ fn files_that_cannot_be_read_are_faults() {
 }
 
 #[test]
+fn what_stands_under_a_broken_header_is_not_taken_for_another_table() {
+    let shell = Shell::new();
+    let text = "[engine]\nshards = 2\n[server\nlisten = \"x\"\n[kafka]\nwrong = 1\n";
+    let file = shell.file("broken.toml", text);
+    let ended = shell.ends(&["check-config", "--config", &file]);
+    assert!(ended.stderr.contains("has 2 faults"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("broken.toml:3:8: this is not TOML"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("broken.toml:6:1: kafka.wrong is not a setting"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_file_without_end_is_not_read_to_it() {
     let ended = Shell::new().ends(&["check-config", "--config", "/dev/zero"]);
     let why = "statecast: the configuration has a fault:\n  /dev/zero: this is over 1 MiB, so it is no configuration\n";

@@ -144,6 +144,7 @@ fn the_embedded_storage_gets_what_it_needs() {
             config.embedded.group_bytes_max = 32 << 20;
         },
     );
+    breaks("engine.wedge_after_ms (999) must be at least 1000", |config| config.engine.wedge_after_ms = 999);
     breaks("embedded.journal_bytes_max must be at least", |config| {
         config.embedded.journal_bytes_max = 63 << 20
     });
