@@ -100,7 +100,14 @@ impl GroupLog for Root {
         partition: u32,
         from: Option<u64>,
     ) -> Result<Box<dyn PartitionReader>, LogError> {
-        Ok(Box::new(Reader::new(&self.folder.spaces, self.topic(topic)?, epoch, partition, from)?))
+        Ok(Box::new(Reader::new(
+            &self.folder.spaces,
+            &self.reads,
+            self.topic(topic)?,
+            epoch,
+            partition,
+            from,
+        )?))
     }
 
     fn committed(&self, topic: &str, group: &str) -> Result<Vec<(u32, u64)>, LogError> {

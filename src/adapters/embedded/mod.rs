@@ -14,6 +14,7 @@ mod keys;
 mod log;
 mod pages;
 mod reader;
+mod reads;
 mod registry;
 mod retention;
 mod rows;
@@ -28,6 +29,7 @@ use append::Queue;
 use commit::Committer;
 use folder::Folder;
 pub use log::EmbeddedLog;
+use reads::Reads;
 use registry::Registry;
 use retention::{Keeper, Retention};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -51,6 +53,7 @@ pub struct Embedded {
 /// What log and store share. Fields are dropped in order: threads end before the database closes.
 struct Root {
     _retention: Retention,
+    reads: Reads,
     committer: Arc<Committer>,
     appends: Queue,
     stripes: Arc<Stripes>,
@@ -75,7 +78,8 @@ impl Embedded {
         let retention = Retention::start(keeper, Duration::from_millis(config.retention_interval_ms));
         let _retention = retention.map_err(|error| unusable(error.to_string()))?;
         let (appends, stripes) = (Queue::default(), Arc::default());
-        let root = Root { _retention, committer, appends, stripes, registry, folder };
+        let root =
+            Root { _retention, reads: Reads::default(), committer, appends, stripes, registry, folder };
         Ok(Embedded { root: Arc::new(root) })
     }
 

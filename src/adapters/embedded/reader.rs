@@ -6,6 +6,7 @@ use super::{
     chunk::{self, Taken},
     folder::Spaces,
     keys,
+    reads::Reads,
     registry::{Bounds, Topic},
 };
 use crate::{
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 pub struct Reader {
     spaces: Spaces,
+    reads: Reads,
     topic: Arc<Topic>,
     epoch: u32,
     partition: u32,
@@ -32,6 +34,7 @@ impl Reader {
     /// From this offset, or from the earliest record where that is `None` or not there any more.
     pub fn new(
         spaces: &Spaces,
+        reads: &Reads,
         topic: Arc<Topic>,
         epoch: u32,
         partition: u32,
@@ -41,8 +44,8 @@ impl Reader {
         let bounds = topic.partition(partition).ok_or_else(missing)?.bounds.subscribe();
         let Bounds { first, end, .. } = *bounds.borrow();
         let start = from.filter(|from| (first..=end).contains(from)).unwrap_or(first);
-        let spaces = spaces.clone();
-        Ok(Reader { spaces, topic, epoch, partition, start, next: start, chunk: None, bounds })
+        let (spaces, reads) = (spaces.clone(), reads.clone());
+        Ok(Reader { spaces, reads, topic, epoch, partition, start, next: start, chunk: None, bounds })
     }
 }
 
@@ -67,7 +70,7 @@ impl PartitionReader for Reader {
                 let from = next.max(bounds.first);
                 let range = self.range(from, bounds.end);
                 let (spaces, slice) = (self.spaces.clone(), Slice::new(self.epoch, self.partition));
-                let read = tokio::task::spawn_blocking(move || range.read(&spaces, limit, slice));
+                let read = self.reads.run(move || range.read(&spaces, limit, slice));
                 let (slice, chunk) =
                     read.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))?;
                 if let Some(last) = slice.last_offset() {

@@ -21,7 +21,7 @@ use crate::{
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use std::sync::{Arc, atomic::Ordering};
-use tokio::{sync::oneshot, task::spawn_blocking};
+use tokio::sync::oneshot;
 
 /// Hashes of different kinds of names are kept apart by these.
 const DOCUMENTS: u8 = 0;
@@ -82,7 +82,7 @@ impl EmbeddedStore {
         &self,
         work: impl FnOnce() -> fjall::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let done = spawn_blocking(work).await;
+        let done = self.root.reads.run(work).await;
         let done = done.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         done.map_err(|error| unreadable(&error))
     }
