@@ -32,7 +32,7 @@ pub async fn repeatable(context: &Context, stream: &str, record: &NewRecord) -> 
             matches!(error, WriteError::Unavailable(_) | WriteError::Unknown { .. } | WriteError::Busy);
         let wait = waits.next().filter(|wait| passes && clock::instant() + *wait < deadline);
         let Some(wait) = wait else { return Err(exhausted(error, is_unknown)) };
-        tracing::debug!(stream, %error, wait_ms = wait.as_millis(), "append is made again");
+        tracing::debug!(stream, %error, wait_ms = wait.as_millis() as u64, "append is made again");
         if context.until_stopped(tokio::time::sleep(wait)).await.is_err() {
             return Err(exhausted(error, is_unknown));
         }

@@ -25,14 +25,14 @@ const USERS: u64 = 20;
 const SECRET: &str = "s3cret-payload";
 
 /// The stream alone, on a topic and a group of this test's own.
-fn settings(ground: &Ground, group: &str) -> Vec<String> {
+pub fn settings(ground: &Ground, group: &str) -> Vec<String> {
     let own = ["streams.kv.enabled=false".to_owned(), "streams.activity.enabled=true".to_owned()];
     let named =
         [format!("streams.activity.topic={}", topic(ground)), format!("streams.activity.group={group}")];
     ground.settings().into_iter().chain(own).chain(named).collect()
 }
 
-fn topic(ground: &Ground) -> String {
+pub fn topic(ground: &Ground) -> String {
     format!("{}-events", ground.name)
 }
 

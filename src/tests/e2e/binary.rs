@@ -169,6 +169,12 @@ impl Statecast {
         self.said.lock().expect("said").iter().any(|(_, line)| line.contains(text))
     }
 
+    /// Every line it ever wrote that holds this.
+    pub fn lines_with(&self, text: &str) -> Vec<String> {
+        let said = self.said.lock().expect("said");
+        said.iter().filter(|(_, line)| line.contains(text)).map(|(_, line)| line.clone()).collect()
+    }
+
     pub fn signal(&self, name: &str) {
         let status =
             std::process::Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();

@@ -6,6 +6,7 @@
 
 mod activity;
 mod agents;
+mod away;
 mod bad_input;
 pub mod binary;
 mod client;

@@ -14,12 +14,12 @@ mod feed;
 mod history;
 mod oracle;
 mod process;
-mod proxy;
+pub mod proxy;
 mod records;
 mod report;
 mod sampler;
 mod scene;
-mod services;
+pub mod services;
 mod socket;
 mod watcher;
 
