@@ -103,21 +103,27 @@ impl Statecast {
         Statecast::launch(settings).ready().await
     }
 
+    /// As `start`, with further flags.
+    pub async fn start_with(flags: &[&str], settings: &[String]) -> Statecast {
+        let verb: Vec<&str> = ["serve"].into_iter().chain(flags.iter().copied()).collect();
+        Statecast::spawn(&path(), None, &verb, settings).ready().await
+    }
+
     /// As `start`, with this of `engine::seeded` in it.
     pub async fn start_seeded(bug: &str, settings: &[String]) -> Statecast {
-        Statecast::spawn(&seeded_path(), Some(bug), settings).ready().await
+        Statecast::spawn(&seeded_path(), Some(bug), &["serve"], settings).ready().await
     }
 
     /// Starts it; where it listens is not known yet.
     pub fn launch(settings: &[String]) -> Statecast {
-        Statecast::spawn(&path(), None, settings)
+        Statecast::spawn(&path(), None, &["serve"], settings)
     }
 
-    fn spawn(program: &Path, bug: Option<&str>, settings: &[String]) -> Statecast {
+    fn spawn(program: &Path, bug: Option<&str>, verb: &[&str], settings: &[String]) -> Statecast {
         let cwd = TempDir::new().expect("folder");
         let free = ["server.listen=127.0.0.1:0", "server.admin_listen=127.0.0.1:0"].map(str::to_owned);
         let settings: Vec<String> = free.into_iter().chain(settings.iter().cloned()).collect();
-        let mut command = command(program, &arguments(&["serve"], &settings), &cwd);
+        let mut command = command(program, &arguments(verb, &settings), &cwd);
         command.envs(bug.map(|bug| ("STATECAST_SEEDED", bug)));
         let mut child = command.spawn().expect("it can be run");
         let said = Said::default();

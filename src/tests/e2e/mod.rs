@@ -14,6 +14,7 @@ mod configuration;
 mod crash;
 mod day;
 mod declared;
+mod examples;
 pub mod ground;
 mod instances;
 mod letters;
