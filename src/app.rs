@@ -119,6 +119,9 @@ impl<E> Step<E> {
     }
 }
 
+/// The name of rows that are a stream's events, each under its own id.
+pub const EVENTS: &str = "events";
+
 /// An append-only document. `id` is the event's own id where it has one (kept for ever, with who was first), else made
 /// from the stamp.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,10 +12,10 @@ use self::declared::{
     declaration::{Declaration, Project},
 };
 use crate::{
-    app::App,
+    app::{App, EVENTS},
     config::{Config, Projection, Stream, streams::Wanted},
     engine::{api::Kind, fold::Fold, shows::Typed, stream::StreamSpec},
-    http::Context,
+    http::{Context, logs},
     ports::TopicSpec,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -74,7 +74,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
         app: activity::STREAM,
         settings: activity::settings,
         spec: |config, wanted| StreamSpec {
-            rows: vec![activity::EVENTS.into()],
+            rows: vec![EVENTS.into()],
             has_row_ids: true,
             write_hint: Some("POST /events/generate, or produce an event to the topic".into()),
             ..spec(
@@ -135,7 +135,7 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
     spec.app = None;
     spec.rooms = rooms;
     if is_log {
-        spec.rows = vec![declared::EVENTS.to_owned()];
+        spec.rows = vec![EVENTS.to_owned()];
         spec.has_row_ids = true;
     }
     Some(spec)
@@ -152,7 +152,7 @@ pub fn doors(config: &Config) -> OpenApiRouter<Context> {
         config.streams.get(&wanted.name).is_some_and(|stream| stream.projection == Projection::Log)
     };
     if enabled.iter().any(is_log) {
-        doors.push(declared::door::routes);
+        doors.push(logs::routes);
     }
     doors.into_iter().fold(OpenApiRouter::default(), |all, door| all.merge(door()))
 }

@@ -1,4 +1,5 @@
-//! Appending a record that may be appended twice: again and again, with a growing wait, before anybody hears of a failure.
+//! Appending a record that may be appended twice: again and again, with a growing wait, before anybody hears of a failure;
+//! and waiting until it is stored.
 //!
 //! Invariant: only for records of events that have an id of their own, so that a second one counts nothing; a record is in
 //! the log or is not, and what is told of it says which, as far as that is known.
@@ -37,6 +38,17 @@ pub async fn repeatable(context: &Context, stream: &str, record: &NewRecord) -> 
             return Err(exhausted(error, is_unknown));
         }
     }
+}
+
+/// Waits until the store has what the log has at this position.
+pub async fn stored(context: &Context, stream: &str, position: Position) -> Result<(), Problem> {
+    let wait = Duration::from_millis(context.config.engine.wait_timeout_ms);
+    let reached = context.until_stopped(context.engine.reached(stream, position, wait)).await??;
+    if reached {
+        return Ok(());
+    }
+    let problem = Problem::new(Kind::NotReached, "it is in the log, and not stored yet");
+    Err(problem.with_text("position", &position.to_string()).retry())
 }
 
 /// The waits between attempts: growing, with jitter, one fewer than there are attempts.

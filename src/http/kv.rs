@@ -116,10 +116,8 @@ fn parse(body: &[u8]) -> Result<(String, &RawValue), Problem> {
     match (text, value) {
         (Some(Ok(key)), Some(value)) if faults.is_empty() => Ok((key, value)),
         _ => {
-            let mut problem =
-                Problem::new(Kind::InvalidBody, "the body is {\"key\": STRING, \"value\": ANY JSON}");
-            faults.into_iter().for_each(|fault| problem.add(fault));
-            Err(problem)
+            let detail = "the body is {\"key\": STRING, \"value\": ANY JSON}";
+            Err(Problem::new(Kind::InvalidBody, detail).fields(faults))
         }
     }
 }

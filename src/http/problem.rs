@@ -166,20 +166,19 @@ impl Problem {
 
     /// Names a field and its remedy. `field`: a parameter, a header, or a member of the body.
     pub fn field(
-        mut self,
+        self,
         field: impl Into<String>,
         detail: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        self.add(FieldError { field: field.into(), detail: detail.into(), remedy: remedy.into() });
-        self
+        self.fields([FieldError { field: field.into(), detail: detail.into(), remedy: remedy.into() }])
     }
 
-    /// Likewise, in place. The first faults are told, however many there are.
-    pub fn add(&mut self, error: FieldError) {
-        if self.0.errors.len() < FIELDS_MAX {
-            self.0.errors.push(error);
-        }
+    /// Names further fields. The first faults are told, however many there are.
+    pub fn fields(mut self, errors: impl IntoIterator<Item = FieldError>) -> Self {
+        let room = FIELDS_MAX.saturating_sub(self.0.errors.len());
+        self.0.errors.extend(errors.into_iter().take(room));
+        self
     }
 
     /// A further member (`position`, `entity`).

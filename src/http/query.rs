@@ -131,9 +131,8 @@ impl<'q> Reader<'q> {
             self.errors.push(FieldError { field: name.clone(), detail, remedy });
         }
         let Some(first) = self.errors.first() else { return Ok(()) };
-        let mut problem = Problem::new(Kind::InvalidParameter, format!("{} {}", first.field, first.detail));
-        self.errors.into_iter().for_each(|error| problem.add(error));
-        Err(problem)
+        let problem = Problem::new(Kind::InvalidParameter, format!("{} {}", first.field, first.detail));
+        Err(problem.fields(self.errors))
     }
 
     fn values(&mut self, name: &'static str) -> Vec<&'q str> {

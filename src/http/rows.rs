@@ -1,12 +1,12 @@
-//! Rows of a stream over HTTP: what a listing of them may be asked for, and how its pages follow each other.
+//! Rows of a stream over HTTP: what a listing of them may be asked for, how its pages follow each other, and one by its id.
 //!
 //! Invariant: pages follow each other without a gap whatever is stored meanwhile, since they go by time and id.
-//! Not here: whose rows they are, and how one is shown (the apps).
+//! Not here: whose rows they are, and how one is shown (`logs`, and apps whose rows have paths of their own).
 
 use super::{
     Context,
     entities::json_answer,
-    problem::Problem,
+    problem::{Kind, Problem},
     query::{self, Reader, Wrong},
 };
 use crate::{
@@ -15,6 +15,24 @@ use crate::{
 };
 use axum::{http::StatusCode, response::Response};
 use serde_json::json;
+use utoipa::IntoParams;
+
+/// What every listing of rows may be asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RowsParams {
+    /// The first time wanted, of ISO 8601.
+    pub from: Option<String>,
+    /// The first time not wanted any more.
+    pub until: Option<String>,
+    /// desc: the latest first (as without it); asc: the earliest first.
+    pub order: Option<String>,
+    /// 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    pub after: Option<String>,
+}
 
 /// Reads what every listing of rows may be asked for; `key` is what it calls the key they belong to.
 pub fn scan(reader: &mut Reader<'_>, key: &'static str, items_max: usize) -> RowScan {
@@ -48,6 +66,20 @@ pub async fn page(
     let items: Vec<_> = rows.iter().map(shown).collect();
     let body = format!("{{\"items\":[{}],\"next\":{}}}", items.join(","), json!(next));
     Ok(json_answer(context, StatusCode::OK, body))
+}
+
+/// The event under this id, as `shown` makes it.
+pub async fn one(
+    context: &Context,
+    stream: &str,
+    name: &str,
+    id: &str,
+    shown: impl Fn(&StoredRow) -> String,
+) -> Result<Response, Problem> {
+    match context.engine.row(stream, name, id).await? {
+        Some(row) => Ok(json_answer(context, StatusCode::OK, shown(&row))),
+        None => Err(Problem::new(Kind::NotFound, "no event of this id is stored, or not yet")),
+    }
 }
 
 fn time(text: &str) -> Result<i64, Wrong> {

@@ -4,7 +4,6 @@ use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
     app::Reason,
     apps,
-    apps::declared::door::{LogEvent, LogPage},
     config::{Config, Format, Projection, Stream, streams},
     engine::{
         api::{Engine, Kind, ListQuery, Outcome, State},
@@ -12,6 +11,7 @@ use crate::{
         news::NewsKind,
         run::{self, Running},
     },
+    http::logs::{LogEvent, LogPage},
     http::{self, Context},
     ports::{Log, Ports, RowScan, Store},
     record::NewRecord,

@@ -1,18 +1,17 @@
 //! What was stored: events page by page, one by its id, and the totals of users.
 //!
-//! Invariant: an event is shown as it is kept, with where it was first seen; pages follow each other without a gap
-//! whatever is stored meanwhile, since they go by time and id.
-//! Not here: what is in the log and not stored yet.
+//! Invariant: an event is shown as it is kept, with where it was first seen.
+//! Not here: how pages follow each other (`http::rows`), and what is in the log and not stored yet.
 
-use super::{EVENTS, STREAM, Totals};
+use super::{STREAM, Totals};
 use crate::{
+    app::EVENTS,
     http::{
         Context, entities,
-        entities::json_answer,
         problem::{Kind, Problem},
         query::{self, Query},
         request::Target,
-        rows,
+        rows::{self, RowsParams},
         schema::{ListParams, ProblemBody, ReadParams},
     },
     json::members::Members,
@@ -20,7 +19,7 @@ use crate::{
 };
 use axum::{
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::Response,
 };
 use serde::Deserialize;
@@ -36,17 +35,6 @@ pub struct EventParams {
     pub user_id: Option<String>,
     /// Of this type alone.
     pub event_type: Option<String>,
-    /// The first time wanted, of ISO 8601.
-    pub from: Option<String>,
-    /// The first time not wanted any more.
-    pub until: Option<String>,
-    /// desc: the latest first (as without it); asc: the earliest first.
-    pub order: Option<String>,
-    /// 1 to 1000.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    pub limit: Option<u32>,
-    /// `next` of the page before.
-    pub after: Option<String>,
 }
 
 /// A stored event. Further members are those it came with.
@@ -94,7 +82,8 @@ pub struct UserEntity {
 /// Stored events, page by page
 ///
 /// The latest first, or as `order` says; `next` is the `after` of the page that follows, null at the end.
-#[utoipa::path(get, path = "/events/processed", operation_id = "list_events", tag = "activity", params(EventParams),
+#[utoipa::path(get, path = "/events/processed", operation_id = "list_events", tag = "activity",
+    params(EventParams, RowsParams),
     responses(
         (status = 200, description = "A page", body = EventPage),
         (status = 400, description = "A parameter is not understood", body = ProblemBody),
@@ -128,10 +117,7 @@ pub async fn one(
             "the eventId of an answer of POST /events/generate",
         ));
     };
-    match context.engine.row(STREAM, EVENTS, &id.to_string()).await? {
-        Some(row) => Ok(json_answer(&context, StatusCode::OK, shown(&row))),
-        None => Err(Problem::new(Kind::NotFound, "no event of this id is stored, or not yet")),
-    }
+    rows::one(&context, STREAM, EVENTS, &id.to_string(), shown).await
 }
 
 /// Totals of all users, page by page

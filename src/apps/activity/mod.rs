@@ -12,7 +12,7 @@ mod totals;
 pub use totals::Totals;
 
 use crate::{
-    app::{App, At, Poison, Reason, Refused, RefusedKind, Reject, Row, Step},
+    app::{App, At, EVENTS, Poison, Reason, Refused, RefusedKind, Reject, Row, Step},
     config::{Config, Stream},
     record::{Key, Record},
 };
@@ -20,8 +20,6 @@ use event::{Bounds, Event, From};
 
 /// The stream.
 pub const STREAM: &str = "activity";
-/// Its rows: the events.
-pub const EVENTS: &str = "events";
 
 /// How the stream stands without being configured.
 pub fn settings() -> Stream {

@@ -6,7 +6,6 @@
 mod aggregate;
 mod cloudevents;
 pub mod declaration;
-pub mod door;
 mod event;
 mod figures;
 mod pointer;
@@ -16,7 +15,7 @@ mod schema;
 mod tests;
 
 use crate::{
-    app::{App, At, Poison, Refused, RefusedKind, Reject, Row, Step},
+    app::{App, At, EVENTS, Poison, Refused, RefusedKind, Reject, Row, Step},
     clock,
     document::{Json, push_json_string},
     record::{Key, Position, Record},
@@ -27,9 +26,6 @@ use event::{Event, Given};
 use figures::When;
 use recent::{Item, Recent};
 use serde::{Deserialize, Serialize};
-
-/// The rows of a log, after `STREAM.`.
-pub const EVENTS: &str = "events";
 
 /// One declared stream.
 #[derive(Debug)]

@@ -2,8 +2,9 @@
 
 use crate::{
     adapters::memory::{MemoryLog, MemoryStore},
+    app::EVENTS,
     app::Reason,
-    apps::{self, activity::EVENTS},
+    apps,
     config::{Config, streams},
     engine::{
         api::{DeadLetterFilter, State},

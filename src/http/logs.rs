@@ -1,26 +1,19 @@
-//! `GET /api/logs/{stream}`: the events of a declared log, page by page, and one by its id.
+//! `GET /api/logs/{stream}`: the events of a stream that is a log, page by page, and one by its id.
 //!
 //! Invariant: an event is shown as it came, with where it was first seen. Not under `/api/streams/{stream}`, where every
 //! further segment is a key.
 //! Not here: the state of a key of the log, which is an entity as any other.
 
-use super::EVENTS;
-use crate::{
-    clock,
-    document::push_json_string,
-    engine::api,
-    http::{
-        Context,
-        entities::json_answer,
-        problem::{Kind, Problem, no_stream},
-        query::Query,
-        request::Target,
-        rows,
-        schema::{ProblemBody, StreamPath},
-    },
-    ports::StoredRow,
+use super::{
+    Context,
+    problem::{Kind, Problem, no_stream},
+    query::Query,
+    request::Target,
+    rows::{self, RowsParams},
+    schema::{ProblemBody, StreamPath},
 };
-use axum::{extract::State, http::StatusCode, response::Response};
+use crate::{app::EVENTS, clock, document::push_json_string, engine::api, ports::StoredRow};
+use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -29,7 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 #[openapi(tags((name = "logs", description = "Events of declared logs, each kept once")))]
 struct About;
 
-/// What declared logs show over HTTP beside what every stream has.
+/// What logs show over HTTP beside what every stream has.
 pub fn routes() -> OpenApiRouter<Context> {
     OpenApiRouter::with_openapi(About::openapi()).routes(routes!(events)).routes(routes!(event))
 }
@@ -41,17 +34,6 @@ pub fn routes() -> OpenApiRouter<Context> {
 struct EventsParams {
     /// Of this key alone.
     key: Option<String>,
-    /// The first time wanted, of ISO 8601; an event has its record's.
-    from: Option<String>,
-    /// The first time not wanted any more.
-    until: Option<String>,
-    /// desc: the latest first (as without it); asc: the earliest first.
-    order: Option<String>,
-    /// 1 to 1000.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
-    /// `next` of the page before.
-    after: Option<String>,
 }
 
 /// An event of a log.
@@ -80,9 +62,10 @@ pub struct LogPage {
 
 /// Events of a log, page by page
 ///
-/// The latest first, or as `order` says; `next` is the `after` of the page that follows, null at the end.
+/// The latest first, or as `order` says, by the times of their records; `next` is the `after` of the page that follows, null
+/// at the end.
 #[utoipa::path(get, path = "/api/logs/{stream}", operation_id = "list_log_events", tag = "logs",
-    params(StreamPath, EventsParams),
+    params(StreamPath, EventsParams, RowsParams),
     responses(
         (status = 200, description = "A page", body = LogPage),
         (status = 400, description = "A parameter is not understood", body = ProblemBody),
@@ -109,10 +92,7 @@ async fn events(State(context): State<Context>, target: Target, query: Query) ->
 async fn event(State(context): State<Context>, target: Target, query: Query) -> Result<Response, Problem> {
     query.reader().finish()?;
     check_log(&context, &target.stream)?;
-    match context.engine.row(&target.stream, EVENTS, &target.item).await? {
-        Some(row) => Ok(json_answer(&context, StatusCode::OK, shown(&row))),
-        None => Err(Problem::new(Kind::NotFound, "no event of this id is stored, or not yet")),
-    }
+    rows::one(&context, &target.stream, EVENTS, &target.item, shown).await
 }
 
 fn check_log(context: &Context, stream: &str) -> Result<(), Problem> {
