@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod document;
 pub mod engine;
+pub mod event;
 pub mod http;
 pub mod json;
 pub mod metrics;

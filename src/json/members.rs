@@ -4,7 +4,7 @@
 //! Not here: whether the text may be taken in (`check`).
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use std::fmt;
 
 #[derive(Debug, Default)]
@@ -20,6 +20,12 @@ impl<'a> Members<'a> {
     pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
         let at = self.0.iter().position(|(of, _)| of == name)?;
         Some(self.0.remove(at).1)
+    }
+
+    /// The members as values, of which none is left as it was written.
+    pub fn values(self) -> Map<String, Value> {
+        let value = |(name, raw): (String, &RawValue)| Some((name, serde_json::from_str(raw.get()).ok()?));
+        self.0.into_iter().filter_map(value).collect()
     }
 }
 

@@ -5,23 +5,23 @@
 //! Not here: what a record becomes (the app), what was stored (`listing`).
 
 use super::{
-    STREAM, bounds,
-    event::{self, Event, Fault, From},
+    Activity, STREAM,
+    event::{self, Event, From},
     listing,
 };
 use crate::{
     clock,
+    event::Faults,
     http::{
         Context, append,
         entities::{POSITION, json_answer, put},
         idempotency::{self, IdempotencyParams},
-        problem::{FieldError, Kind, Problem, no_stream},
+        problem::{Kind, Problem, no_stream},
         query::{self, Query},
         request::JsonBody,
         schema::ProblemBody,
         write,
     },
-    json::members::Members,
     record::NewRecord,
 };
 use axum::{
@@ -124,32 +124,23 @@ async fn generate(
 fn read(context: &Context, body: &[u8], key: Option<&str>) -> Result<Event, Problem> {
     let text =
         std::str::from_utf8(body).map_err(|_| Problem::new(Kind::MalformedJson, "the body is not UTF-8"))?;
-    let id = idempotency::id(key, &user_of(text));
-    let event = event::read(text, From::Door { id, now_ms: clock::now_ms() }, bounds(&context.config));
-    let error = |fault: Fault| FieldError {
-        field: fault.field.into(),
-        detail: fault.detail,
-        remedy: fault.remedy.into(),
-    };
-    event.map_err(|faults| {
+    let from = From::Door { id: &|user| idempotency::id(key, user), now_ms: clock::now_ms() };
+    event::read(text, from, &Activity::new(&context.config)).map_err(|Faults(faults)| {
         let problem = Problem::new(Kind::InvalidBody, "the body is {userId, eventType, payload}");
-        problem.fields(faults.into_iter().map(error))
+        faults
+            .into_iter()
+            .fold(problem, |problem, fault| problem.field(fault.field, fault.detail, remedy(fault.field)))
     })
 }
 
-/// Whose event it is, as far as it says so.
-fn user_of(body: &str) -> String {
-    let mut members = Members::read(body).unwrap_or_default();
-    let user = members.take("userId").or_else(|| members.take("user_id"));
-    user.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_of_the_same_user_in_both_spellings() {
-        assert_eq!(user_of(r#"{"userId":"ann"}"#), user_of(r#"{"x":1,"user_id":"ann"}"#));
+/// What would be right.
+fn remedy(field: &str) -> &'static str {
+    match field {
+        "userId" => "a text that is not empty and no longer than a key",
+        "eventType" => "a text that is not empty and within activity.type_bytes_max",
+        "eventId" | "timestamp" => {
+            "leave it out: it is assigned here; Idempotency-Key names an event that may be sent again"
+        }
+        _ => "an object",
     }
 }

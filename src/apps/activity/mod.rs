@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Stream},
     record::{Key, Record},
 };
-use event::{Bounds, Event, From};
+use event::{Event, From};
 
 /// The stream.
 pub const STREAM: &str = "activity";
@@ -30,74 +30,59 @@ pub fn settings() -> Stream {
     }
 }
 
+/// The app, with what its events and totals may have.
 #[derive(Debug)]
 pub struct Activity {
-    bounds: Bounds,
+    user_bytes_max: usize,
+    type_bytes_max: usize,
     types_max: usize,
 }
 
 impl Activity {
     pub fn new(config: &Config) -> Self {
-        Activity { bounds: bounds(config), types_max: config.activity.types_max }
+        Activity {
+            user_bytes_max: config.engine.key_bytes_max,
+            type_bytes_max: config.activity.type_bytes_max,
+            types_max: config.activity.types_max,
+        }
     }
-}
-
-fn bounds(config: &Config) -> Bounds {
-    Bounds { user_bytes_max: config.engine.key_bytes_max, type_bytes_max: config.activity.type_bytes_max }
-}
-
-/// What a record brings.
-#[derive(Debug)]
-pub enum Brought {
-    Event(Event),
-    /// A record without a value: in a topic of events it means nothing.
-    Nothing,
 }
 
 impl App for Activity {
-    type Event = Brought;
+    /// `None`: a record without a value, which in a topic of events means nothing.
+    type Event = Option<Event>;
     type Entity = Totals;
 
-    fn decode(&self, record: &Record<'_>) -> Result<Brought, Poison> {
-        let text = std::str::from_utf8(record.value.unwrap_or_default())
-            .map_err(|_| Poison::new(Reason::MalformedJson, "the value is not UTF-8"))?;
-        let event = event::read(text, From::Record { time_ms: record.time_ms }, self.bounds);
-        event.map(Brought::Event).map_err(|faults| event::poison(&faults))
+    fn decode(&self, record: &Record<'_>) -> Result<Self::Event, Poison> {
+        let from = From::Record { time_ms: record.time_ms };
+        Ok(Some(event::read(crate::event::text(record)?, from, self)?))
     }
 
-    fn decode_tombstone(&self, _record: &Record<'_>) -> Option<Brought> {
-        Some(Brought::Nothing)
+    fn decode_tombstone(&self, _record: &Record<'_>) -> Option<Self::Event> {
+        Some(None)
     }
 
-    fn group_key(&self, brought: &Brought) -> Option<Key> {
-        match brought {
-            Brought::Event(event) => Some(event.user.as_str().into()),
-            Brought::Nothing => None,
+    fn group_key(&self, event: &Self::Event) -> Option<Key> {
+        Some(event.as_ref()?.user.as_str().into())
+    }
+
+    fn row_id(&self, event: &Self::Event) -> Option<String> {
+        Some(event.as_ref()?.id.to_string())
+    }
+
+    fn check(&self, _was: Option<&Totals>, event: &Self::Event, at: &At<'_>) -> Result<(), Reject> {
+        if event.is_none() {
+            return Err(Poison::new(Reason::SchemaInvalid, "a record without a value is no event").into());
         }
-    }
-
-    fn row_id(&self, brought: &Brought) -> Option<String> {
-        match brought {
-            Brought::Event(event) => Some(event.id.to_string()),
-            Brought::Nothing => None,
+        if at.seen_before {
+            let detail = "an event of this id is stored already".to_owned();
+            return Err(Reject::Refused(Refused { kind: RefusedKind::Conflict, detail }));
         }
+        Ok(())
     }
 
-    fn check(&self, _was: Option<&Totals>, brought: &Brought, at: &At<'_>) -> Result<(), Reject> {
-        match brought {
-            Brought::Nothing => {
-                Err(Poison::new(Reason::SchemaInvalid, "a record without a value is no event").into())
-            }
-            Brought::Event(_) if at.seen_before => {
-                let detail = "an event of this id is stored already".to_owned();
-                Err(Reject::Refused(Refused { kind: RefusedKind::Conflict, detail }))
-            }
-            Brought::Event(_) => Ok(()),
-        }
-    }
-
-    fn step(&self, was: Option<Totals>, brought: Brought, _at: &At<'_>) -> Step<Totals> {
-        let Brought::Event(event) = brought else {
+    fn step(&self, was: Option<Totals>, event: Self::Event, _at: &At<'_>) -> Step<Totals> {
+        let Some(event) = event else {
             return Step { entity: was, rows: Vec::new(), emits: Vec::new() }; // refused before
         };
         let totals = Totals::with(was, &event, self.types_max);

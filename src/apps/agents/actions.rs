@@ -1,6 +1,6 @@
 //! The latest actions of all agents, newest first.
 
-use super::fields::Fields;
+use super::TIME;
 use crate::{
     app::{App, At, Poison, Step},
     clock,
@@ -50,29 +50,27 @@ impl App for Actions {
     type Entity = Newest<Action>;
 
     fn decode(&self, record: &Record<'_>) -> Result<Event, Poison> {
-        let mut fields = Fields::of(record)?;
-        let id = fields.text("id")?.filter(|id| !id.is_empty());
-        let (correlation_id, agent_name) = (fields.text("correlation_id")?, fields.name("agent_name")?);
-        let (action_type, action_name) = (fields.name("action_type")?, fields.text("action_name")?);
-        let (duration_ms, time_ms) = (fields.number("duration_ms")?, fields.time()?);
-        let mut further = fields.rest();
-        // Ours, whatever a producer calls so.
-        further.remove("createdAt");
-        if serde_json::to_string(&further).map_or(usize::MAX, |json| json.len()) > FURTHER_BYTES_MAX {
-            further.clear();
-        }
-        let id = id.unwrap_or_else(|| record.position.to_string());
-        let created_at = String::new();
-        let action = Action {
-            id,
-            correlation_id,
-            agent_name,
-            action_type,
-            action_name,
-            duration_ms,
-            created_at,
-            further,
+        let mut fields = super::fields(record)?;
+        let mut action = Action {
+            id: fields.text(["id", "id"]).unwrap_or_default(),
+            correlation_id: fields.text(["correlation_id", "correlationId"]),
+            agent_name: fields.name(["agent_name", "agentName"]),
+            action_type: fields.name(["action_type", "actionType"]),
+            action_name: fields.text(["action_name", "actionName"]),
+            duration_ms: fields.number(["duration_ms", "durationMs"]),
+            created_at: String::new(),
+            further: Map::new(),
         };
+        let time_ms = fields.time(TIME);
+        action.further = fields.finish()?.values();
+        // Ours, whatever a producer calls so.
+        action.further.remove("createdAt");
+        if serde_json::to_string(&action.further).map_or(usize::MAX, |json| json.len()) > FURTHER_BYTES_MAX {
+            action.further.clear();
+        }
+        if action.id.is_empty() {
+            action.id = record.position.to_string();
+        }
         Ok(Event { action, time_ms })
     }
 

@@ -6,7 +6,6 @@
 //! Not here: how partials, boards and rooms are kept (the engine).
 
 mod actions;
-mod fields;
 mod performance;
 pub mod routes;
 mod routing;
@@ -20,7 +19,10 @@ pub use routing::Routing;
 pub use transformations::Transformations;
 
 use crate::{
+    app::{Poison, Reason},
     document::Json,
+    event::{self, Fields, Names},
+    record::Record,
     window::{Merge, Sliding, Window},
 };
 use serde::Serialize;
@@ -35,6 +37,15 @@ pub const SCHEMAS: [(&str, &str); 4] = [
     ("agents-transformations", include_str!("schemas/transformations.json")),
     ("agents-performance", include_str!("schemas/performance.json")),
 ];
+
+/// When it happened, as producers say it.
+const TIME: Names = ["timestamp", "timestamp"];
+
+/// An event, field by field.
+fn fields<'a>(record: &Record<'a>) -> Result<Fields<'a>, Poison> {
+    let not_one = |_| Poison::new(Reason::SchemaInvalid, "an event is a JSON object");
+    Fields::of(event::text(record)?).map_err(not_one)
+}
 
 /// The last day, sliding in steps of five minutes.
 const DAY: Window = Window::day(5);

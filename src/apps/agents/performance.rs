@@ -1,10 +1,11 @@
 //! How the router performs: rates, cache hits, strategies, and the quantiles of its latency.
 
-use super::{DAY, fields::Fields, share, shown};
+use super::{DAY, TIME, share, shown};
 use crate::{
-    app::{App, At, Poison, Reason, Step},
+    app::{App, At, Poison, Step},
     clock,
     document::Json,
+    event::Names,
     record::{Key, Record},
     window::{Merge, Numbers, Sketch, Sliding, Window},
 };
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 pub struct RouterPerformance;
 
 const KEY: &str = "router";
+const DURATION: Names = ["routing_duration_ms", "routingDurationMs"];
 /// What is shown before the first measurement.
 pub const NOTHING: &str = r#"{"requests":0,"requestsPerMin":0.0,"cacheHitRate":null,"avgCandidates":null,"avgRoutingTime":null,"maxRoutingTime":null,"quantiles":{"p50":null,"p90":null,"p95":null,"p99":null},"strategies":[],"lastSeen":null}"#;
 /// A sketch takes more room than a sum, so its slots are longer: quantiles slide in steps of half an hour.
@@ -93,15 +95,19 @@ impl App for RouterPerformance {
     type Entity = Router;
 
     fn decode(&self, record: &Record<'_>) -> Result<Measurement, Poison> {
-        let mut fields = Fields::of(record)?;
-        let missing = || Poison::new(Reason::MissingField, "routing_duration_ms is missing");
-        Ok(Measurement {
-            duration_ms: fields.number("routing_duration_ms")?.ok_or_else(missing)?,
-            cache_hit: fields.flag("cache_hit")?,
-            candidates: fields.number("candidates_evaluated")?,
-            strategy: fields.text("trigger_match_strategy")?.filter(|strategy| !strategy.is_empty()),
-            time_ms: fields.time()?,
-        })
+        let mut fields = super::fields(record)?;
+        let duration_ms = fields.number(DURATION);
+        let measurement = Measurement {
+            duration_ms: fields.needed(DURATION, duration_ms).unwrap_or_default(),
+            cache_hit: fields.flag(["cache_hit", "cacheHit"]),
+            candidates: fields.number(["candidates_evaluated", "candidatesEvaluated"]),
+            strategy: fields
+                .text(["trigger_match_strategy", "triggerMatchStrategy"])
+                .filter(|strategy| !strategy.is_empty()),
+            time_ms: fields.time(TIME),
+        };
+        fields.finish()?;
+        Ok(measurement)
     }
 
     fn group_key(&self, _event: &Measurement) -> Option<Key> {

@@ -1,6 +1,6 @@
 //! Requests per agent: how many, how long routing took, how sure it was, and when the last one came.
 
-use super::{DAY, fields::Fields, rows, shown};
+use super::{DAY, TIME, rows, shown};
 use crate::{
     app::{App, At, Poison, Step},
     clock,
@@ -58,13 +58,15 @@ impl App for Routing {
     type Entity = Sliding<Requests>;
 
     fn decode(&self, record: &Record<'_>) -> Result<Decision, Poison> {
-        let mut fields = Fields::of(record)?;
-        Ok(Decision {
-            agent: fields.name("selected_agent")?,
-            routing_ms: fields.number("routing_time_ms")?,
-            confidence: fields.number("confidence_score")?,
-            time_ms: fields.time()?,
-        })
+        let mut fields = super::fields(record)?;
+        let decision = Decision {
+            agent: fields.name(["selected_agent", "selectedAgent"]),
+            routing_ms: fields.number(["routing_time_ms", "routingTimeMs"]),
+            confidence: fields.number(["confidence_score", "confidenceScore"]),
+            time_ms: fields.time(TIME),
+        };
+        fields.finish()?;
+        Ok(decision)
     }
 
     fn group_key(&self, event: &Decision) -> Option<Key> {

@@ -1,6 +1,6 @@
 //! Who hands requests to whom: how often, with what success, how long it took.
 
-use super::{DAY, fields::Fields, rows, share, shown};
+use super::{DAY, TIME, rows, share, shown};
 use crate::{
     app::{App, At, Poison, Step},
     clock,
@@ -57,15 +57,17 @@ impl App for Transformations {
     type Entity = Sliding<Handovers>;
 
     fn decode(&self, record: &Record<'_>) -> Result<Handover, Poison> {
-        let mut fields = Fields::of(record)?;
-        Ok(Handover {
-            from: fields.name("source_agent")?,
-            to: fields.name("target_agent")?,
-            duration_ms: fields.number("transformation_duration_ms")?,
-            success: fields.flag("success")?,
-            confidence: fields.number("confidence_score")?,
-            time_ms: fields.time()?,
-        })
+        let mut fields = super::fields(record)?;
+        let handover = Handover {
+            from: fields.name(["source_agent", "sourceAgent"]),
+            to: fields.name(["target_agent", "targetAgent"]),
+            duration_ms: fields.number(["transformation_duration_ms", "transformationDurationMs"]),
+            success: fields.flag(["success", "success"]),
+            confidence: fields.number(["confidence_score", "confidenceScore"]),
+            time_ms: fields.time(TIME),
+        };
+        fields.finish()?;
+        Ok(handover)
     }
 
     fn group_key(&self, event: &Handover) -> Option<Key> {

@@ -6,10 +6,11 @@
 use super::{
     aggregate::TAKEN,
     figures::{Figure, Named},
-    pointer::Pointer,
-    schema::Schema,
 };
-use crate::config::{Format, Projection, Stream, Window};
+use crate::{
+    config::{Format, Projection, Stream, Window},
+    event::{Pointer, Schema},
+};
 
 /// The key under which all records make one state.
 pub const ALL: &str = "all";

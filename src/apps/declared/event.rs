@@ -4,30 +4,22 @@
 //! Not here: what becomes of the event (the projections).
 
 use super::{
-    cloudevents,
     declaration::{ALL, Declaration, KeyFrom, Project},
     figures::{Named, Sample},
-    pointer::Pointer,
 };
 use crate::{
     app::{Poison, Reason},
     clock,
     config::Format,
     document::Json,
+    event::{self, cloudevents},
     record::{Key, Record},
 };
 use serde_json::Value;
 
-/// A record, as far as its stream's declaration asks.
+/// A record that has a value, as far as its stream's declaration asks.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// A record without a value, where that removes nothing.
-    Empty,
-    Given(Box<Given>),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Given {
+pub struct Event {
     /// `None`: the record's own.
     pub key: Option<Key>,
     /// The value as it came; a CloudEvent in structured form.
@@ -44,20 +36,19 @@ pub struct Given {
 
 /// Reads a record that has a value, whose JSON obeys the engine's limits.
 pub fn read(declared: &Declaration, record: &Record<'_>) -> Result<Event, Poison> {
-    let text = std::str::from_utf8(record.value.unwrap_or_default())
-        .map_err(|_| Poison::new(Reason::MalformedJson, "the value is not UTF-8"))?;
+    let text = event::text(record)?;
     let json = match declared.format {
         Format::Json => Json::from_checked(text),
         Format::CloudEvents => cloudevents::structured(text, record.headers)?,
     };
-    let mut given =
-        Given { key: None, json, id: None, time_ms: record.time_ms, samples: Vec::new(), group: Vec::new() };
+    let mut event =
+        Event { key: None, json, id: None, time_ms: record.time_ms, samples: Vec::new(), group: Vec::new() };
     if needs_reading(declared) {
-        let value: Value = serde_json::from_str(given.json.text())
+        let value: Value = serde_json::from_str(event.json.text())
             .map_err(|_| Poison::new(Reason::MalformedJson, "the value is not JSON"))?;
-        look(declared, record, &value, &mut given)?;
+        look(declared, record, &value, &mut event)?;
     }
-    Ok(Event::Given(Box::new(given)))
+    Ok(event)
 }
 
 /// Whether anything inside the value matters: the newest value of the record's key is kept unread.
@@ -68,7 +59,7 @@ fn needs_reading(declared: &Declaration) -> bool {
         || !matches!(declared.projection, Project::Latest)
 }
 
-fn look(declared: &Declaration, record: &Record<'_>, value: &Value, given: &mut Given) -> Result<(), Poison> {
+fn look(declared: &Declaration, record: &Record<'_>, value: &Value, event: &mut Event) -> Result<(), Poison> {
     if declared.format == Format::CloudEvents {
         cloudevents::check(value)?;
     }
@@ -79,17 +70,19 @@ fn look(declared: &Declaration, record: &Record<'_>, value: &Value, given: &mut 
         };
         schema.check(described.unwrap_or(&Value::Null))?;
     }
-    key(declared, record, value, given)?;
-    given.time_ms = time(declared, value)?.map_or(record.time_ms, |own| own.min(record.time_ms));
+    key(declared, record, value, event)?;
+    event.time_ms = time(declared, value)?.map_or(record.time_ms, |own| own.min(record.time_ms));
     match &declared.projection {
-        Project::Log { id: Some(pointer) } => given.id = Some(text_at(pointer, value, "the id")?),
-        Project::Log { id: None } => given.id = Some(cloudevents::id(value)),
+        Project::Log { id: Some(pointer) } => {
+            event.id = Some(pointer.text_of(pointer.needed(value, "the id")?, "the id")?);
+        }
+        Project::Log { id: None } => event.id = Some(cloudevents::id(value)),
         Project::Aggregate { figures, .. } => {
             for Named { name, figure, .. } in figures {
                 let sample = figure.sample(value).map_err(|why| {
                     Poison::new(Reason::SchemaInvalid, format!("{why}, which the figure {name} needs"))
                 })?;
-                given.samples.push(sample);
+                event.samples.push(sample);
             }
         }
         Project::Latest | Project::Recent { .. } => {}
@@ -97,57 +90,36 @@ fn look(declared: &Declaration, record: &Record<'_>, value: &Value, given: &mut 
     Ok(())
 }
 
-fn key(declared: &Declaration, record: &Record<'_>, value: &Value, given: &mut Given) -> Result<(), Poison> {
-    match &declared.key {
-        KeyFrom::Record => {}
-        KeyFrom::All => given.key = Some(ALL.into()),
-        KeyFrom::Pointers(pointers) => match pointers.as_slice() {
-            [one] => {
-                given.key = match one.find(value) {
-                    Some(found) => Some(scalar(found, one, "the key")?.into()),
-                    // The record's own key is the second choice.
-                    None if record.key.is_some() => None,
-                    None => return Err(missing(one, "the key, and the record has none")),
-                }
-            }
-            several => {
-                let mut parts = Vec::with_capacity(several.len());
-                for pointer in several {
-                    let found = pointer.find(value).ok_or_else(|| missing(pointer, "a part of the key"))?;
-                    parts.push(escape(&scalar(found, pointer, "a part of the key")?));
-                    given.group.push((pointer.name(), found.clone()));
-                }
-                given.key = Some(parts.join("/").into());
-            }
-        },
+fn key(declared: &Declaration, record: &Record<'_>, value: &Value, event: &mut Event) -> Result<(), Poison> {
+    let pointers = match &declared.key {
+        KeyFrom::Record => return Ok(()),
+        KeyFrom::All => {
+            event.key = Some(ALL.into());
+            return Ok(());
+        }
+        KeyFrom::Pointers(pointers) => pointers,
+    };
+    if let [one] = pointers.as_slice() {
+        // The record's own key is the second choice.
+        if record.key.is_none() || one.find(value).is_some() {
+            let found = one.needed(value, "the key, and the record has none")?;
+            event.key = Some(one.text_of(found, "the key")?.into());
+        }
+        return Ok(());
     }
+    let mut parts = Vec::with_capacity(pointers.len());
+    for pointer in pointers {
+        let found = pointer.needed(value, "a part of the key")?;
+        parts.push(escape(&pointer.text_of(found, "a part of the key")?));
+        event.group.push((pointer.name(), found.clone()));
+    }
+    event.key = Some(parts.join("/").into());
     Ok(())
 }
 
 /// As in a JSON Pointer, so that two groups never have one key.
 fn escape(part: &str) -> String {
     part.replace('~', "~0").replace('/', "~1")
-}
-
-fn missing(pointer: &Pointer, what: &str) -> Poison {
-    Poison::new(Reason::MissingField, format!("nothing stands at {}, which is {what}", pointer.text()))
-}
-
-fn text_at(pointer: &Pointer, value: &Value, what: &str) -> Result<String, Poison> {
-    let found = pointer.find(value).ok_or_else(|| missing(pointer, what))?;
-    scalar(found, pointer, what)
-}
-
-fn scalar(found: &Value, pointer: &Pointer, what: &str) -> Result<String, Poison> {
-    match found {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(value) => Ok(value.to_string()),
-        _ => {
-            let detail = format!("{} must be text, a number, true or false: it is {what}", pointer.text());
-            Err(Poison::new(Reason::SchemaInvalid, detail))
-        }
-    }
 }
 
 /// `None`: the event has no time of its own.

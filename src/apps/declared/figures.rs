@@ -5,8 +5,10 @@
 //! with a stated error and a bounded size.
 //! Not here: windows and groups (`aggregate`).
 
-use super::pointer::Pointer;
-use crate::window::{Merge, Sketch};
+use crate::{
+    event::Pointer,
+    window::{Merge, Sketch},
+};
 use cardinality_estimator::CardinalityEstimator;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -4,13 +4,10 @@
 //! in `check`. Not here: names, topics and groups of streams (`config`), and everything an engine does.
 
 mod aggregate;
-mod cloudevents;
 pub mod declaration;
 mod event;
 mod figures;
-mod pointer;
 mod recent;
-mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +19,7 @@ use crate::{
 };
 use aggregate::{Aggregate, Taken};
 use declaration::{Declaration, KeyFrom, Project};
-use event::{Event, Given};
+use event::Event;
 use figures::When;
 use recent::{Item, Recent};
 use serde::{Deserialize, Serialize};
@@ -64,61 +61,54 @@ pub struct Log {
 }
 
 impl App for Declared {
-    type Event = Event;
+    /// `None`: a record without a value, where that removes nothing.
+    type Event = Option<Box<Event>>;
     type Entity = Entity;
 
-    fn decode(&self, record: &Record<'_>) -> Result<Event, Poison> {
-        event::read(&self.0, record)
+    fn decode(&self, record: &Record<'_>) -> Result<Self::Event, Poison> {
+        event::read(&self.0, record).map(|event| Some(Box::new(event)))
     }
 
     /// Only the newest value of the record's own key is removed by a record without one.
-    fn decode_tombstone(&self, _: &Record<'_>) -> Option<Event> {
+    fn decode_tombstone(&self, _: &Record<'_>) -> Option<Self::Event> {
         let removes = matches!(self.0.projection, Project::Latest) && self.0.key == KeyFrom::Record;
-        (!removes).then_some(Event::Empty)
+        (!removes).then_some(None)
     }
 
-    fn group_key(&self, event: &Event) -> Option<Key> {
-        match event {
-            Event::Given(given) => given.key.clone(),
-            Event::Empty => None,
-        }
+    fn group_key(&self, event: &Self::Event) -> Option<Key> {
+        event.as_ref()?.key.clone()
     }
 
-    fn row_id(&self, event: &Event) -> Option<String> {
-        match event {
-            Event::Given(given) => given.id.clone(),
-            Event::Empty => None,
-        }
+    fn row_id(&self, event: &Self::Event) -> Option<String> {
+        event.as_ref()?.id.clone()
     }
 
-    fn check(&self, _: Option<&Entity>, event: &Event, at: &At<'_>) -> Result<(), Reject> {
+    fn check(&self, _: Option<&Entity>, event: &Self::Event, at: &At<'_>) -> Result<(), Reject> {
         let refused = |kind, detail: &str| Err(Reject::Refused(Refused { kind, detail: detail.into() }));
         match event {
-            Event::Empty => {
-                refused(RefusedKind::Rule, "a record without a value removes nothing in this stream")
-            }
-            Event::Given(_) if at.seen_before => {
+            None => refused(RefusedKind::Rule, "a record without a value removes nothing in this stream"),
+            Some(_) if at.seen_before => {
                 refused(RefusedKind::Conflict, "an event of this id is in the log already")
             }
-            Event::Given(_) => Ok(()),
+            Some(_) => Ok(()),
         }
     }
 
-    fn step(&self, was: Option<Entity>, event: Event, at: &At<'_>) -> Step<Entity> {
+    fn step(&self, was: Option<Entity>, event: Self::Event, at: &At<'_>) -> Step<Entity> {
         // `check` has refused the others.
-        let Event::Given(given) = event else {
+        let Some(event) = event else {
             return Step { entity: was, rows: Vec::new(), emits: Vec::new() };
         };
         match &self.0.projection {
-            Project::Latest if self.0.key == KeyFrom::Record => Step::keep(Entity::Value(given.json)),
+            Project::Latest if self.0.key == KeyFrom::Record => Step::keep(Entity::Value(event.json)),
             Project::Latest => {
-                Step::keep(Entity::Dated(Dated { time_ms: at.stamp.time_ms, value: given.json }))
+                Step::keep(Entity::Dated(Dated { time_ms: at.stamp.time_ms, value: event.json }))
             }
-            Project::Log { .. } => log(was, *given, at),
+            Project::Log { .. } => log(was, *event, at),
             Project::Recent { events_max, bytes_max } => {
                 let mut recent =
                     if let Some(Entity::Recent(recent)) = was { recent } else { Recent::default() };
-                let Given { time_ms, json, .. } = *given;
+                let Event { time_ms, json, .. } = *event;
                 recent.take(
                     Item { time_ms, position: at.stamp.position, value: json },
                     *events_max,
@@ -132,8 +122,8 @@ impl App for Declared {
                 } else {
                     Aggregate::default()
                 };
-                let when = when(given.time_ms, at.stamp.position);
-                let Given { samples, group, .. } = *given;
+                let when = when(event.time_ms, at.stamp.position);
+                let Event { samples, group, .. } = *event;
                 let taken = Taken { when, record_ms: at.stamp.time_ms, samples: &samples, group };
                 aggregate.take(figures, *span, taken);
                 Step::keep(Entity::Aggregate(aggregate))
@@ -232,17 +222,17 @@ fn when(time_ms: i64, position: Position) -> When {
     When { time_ms, partition, epoch, offset }
 }
 
-fn log(was: Option<Entity>, given: Given, at: &At<'_>) -> Step<Entity> {
+fn log(was: Option<Entity>, event: Event, at: &At<'_>) -> Step<Entity> {
     let count = if let Some(Entity::Log(log)) = &was { log.count } else { 0 };
-    let id = given.id.unwrap_or_default();
-    let mut row = String::with_capacity(given.json.text().len() + 100);
+    let id = event.id.unwrap_or_default();
+    let mut row = String::with_capacity(event.json.text().len() + 100);
     row.push_str("{\"key\":");
     push_json_string(&mut row, at.stamp.key);
     row.push_str(",\"value\":");
-    row.push_str(given.json.text());
+    row.push_str(event.json.text());
     row.push('}');
     let row = Row::new(EVENTS, id.clone(), Json::from_checked(&row));
-    let log = Log { count: count + 1, last_id: id, last_time_ms: at.stamp.time_ms, last: given.json };
+    let log = Log { count: count + 1, last_id: id, last_time_ms: at.stamp.time_ms, last: event.json };
     Step { entity: Some(Entity::Log(log)), rows: vec![row], emits: Vec::new() }
 }
 

@@ -3,12 +3,13 @@
 //! Invariant: the newest record of a key is its value; null in the record removes, JSON `null` is a value.
 
 use crate::{
-    app::{App, At, Poison, Reason, Step},
+    app::{App, At, Poison, Step},
     document::Json,
+    event,
     record::Record,
 };
 
-/// The stream `kv`, and every declared stream of projection `latest`.
+/// The stream `kv`.
 #[derive(Debug, Default)]
 pub struct Kv;
 
@@ -17,9 +18,7 @@ impl App for Kv {
     type Entity = Json;
 
     fn decode(&self, record: &Record<'_>) -> Result<Json, Poison> {
-        let text = std::str::from_utf8(record.value.unwrap_or_default())
-            .map_err(|_| Poison::new(Reason::MalformedJson, "the value is not UTF-8"))?;
-        Ok(Json::from_checked(text))
+        event::text(record).map(Json::from_checked)
     }
 
     fn step(&self, _was: Option<Json>, value: Json, _at: &At<'_>) -> Step<Json> {

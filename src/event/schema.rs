@@ -1,6 +1,6 @@
 //! A JSON Schema, read once, and what is wrong with a value by it.
 //!
-//! Invariant: nothing is fetched: a reference that leaves the schema is a fault of the declaration. What a fault says names
+//! Invariant: nothing is fetched: a reference that leaves the schema is a fault of the schema. What a fault says names
 //! places, never what stands there.
 
 use crate::app::{Poison, Reason};

@@ -1,7 +1,8 @@
-//! JSON Pointers (RFC 6901) of a declaration, and what stands at them.
+//! JSON Pointers (RFC 6901), and what stands at them.
 //!
 //! Invariant: a pointer that was made here is well-formed, so finding nothing means that the value has nothing there.
 
+use crate::app::{Poison, Reason};
 use serde_json::Value;
 
 /// A pointer into a value. Never empty: the whole value is no key, no time and no number.
@@ -34,6 +35,25 @@ impl Pointer {
     /// What stands there; `null` counts as nothing.
     pub fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         value.pointer(&self.0).filter(|found| !found.is_null())
+    }
+
+    /// What has to stand there. `what` it is ends a sentence about the pointer.
+    pub fn needed<'v>(&self, value: &'v Value, what: &str) -> Result<&'v Value, Poison> {
+        let missing = || format!("nothing stands at {}, which is {what}", self.0);
+        self.find(value).ok_or_else(|| Poison::new(Reason::MissingField, missing()))
+    }
+
+    /// What was found there, as text; an object and an array are none.
+    pub fn text_of(&self, found: &Value, what: &str) -> Result<String, Poison> {
+        match found {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            Value::Bool(value) => Ok(value.to_string()),
+            _ => {
+                let detail = format!("{} must be text, a number, true or false: it is {what}", self.0);
+                Err(Poison::new(Reason::SchemaInvalid, detail))
+            }
+        }
     }
 }
 
