@@ -21,8 +21,8 @@ CARGO_DENY_VERSION := 0.20.2
 WEB := $(if $(wildcard web/package.json),web/dist/index.html)
 WEB_SOURCES := $(shell [ -d web ] && find web \( -name node_modules -o -name dist \) -prune -o -type f -print)
 
-# What tests drive from outside: the stock Socket.IO client, and a browser's remote control.
-CLIENTS := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/*/package.json))
+# What tests drive from outside, the stock Socket.IO client and a browser's remote control; and the data they replay.
+CLIENTS := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/*/package.json loadtest/*/package.json))
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

@@ -22,6 +22,7 @@ mod load;
 mod node;
 mod pressure;
 mod reads;
+mod replay;
 mod resume;
 pub mod sse;
 mod stop;
