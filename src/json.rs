@@ -5,6 +5,7 @@
 //! Not here: schemas, sizes, what the value means.
 
 pub mod members;
+pub mod spelled;
 
 use crate::app::{Poison, Reason};
 use rustc_hash::FxHashSet;

@@ -1,6 +1,7 @@
 //! Statecast: Kafka topics in, durable current state per key in a store, every change live in the browser.
 
 pub mod adapters;
+pub mod aggregate;
 pub mod app;
 pub mod apps;
 pub mod cli;

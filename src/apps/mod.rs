@@ -7,13 +7,14 @@ pub mod agents;
 pub mod declared;
 pub mod kv;
 
-use self::declared::{
-    Declared,
-    declaration::{Declaration, Project},
-};
+use self::declared::Declared;
 use crate::{
     app::{App, EVENTS},
-    config::{Config, Projection, Stream, streams::Wanted},
+    config::{
+        Config, Projection, Stream,
+        declaration::{Declaration, Project},
+        streams::Wanted,
+    },
     engine::{api::Kind, fold::Fold, shows::Typed, stream::StreamSpec},
     http::{Context, logs},
     ports::TopicSpec,
@@ -125,8 +126,8 @@ fn declare(config: &Config, wanted: Wanted) -> Option<StreamSpec> {
     let kind = match &declaration.projection {
         Project::Latest => Kind::Latest,
         Project::Log { .. } => Kind::Log,
-        Project::Recent { .. } => Kind::Recent,
-        Project::Aggregate { .. } => Kind::Aggregate,
+        Project::Recent(_) => Kind::Recent,
+        Project::Aggregate(_) => Kind::Aggregate,
     };
     let (by_partition, is_log) = (declaration.by_partition(), kind == Kind::Log);
     let rooms = declaration.rooms.iter().map(|(room, _)| room.clone()).collect();

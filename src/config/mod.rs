@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 use utoipa::ToSchema;
 
+pub mod declaration;
 mod defaults;
 mod fault;
 mod layers;

@@ -1,7 +1,7 @@
 //! Settings of one stream, built in or declared: what each is for, and its bound.
 //!
 //! Invariant: as of all settings (`config`); docs/declared.md is the reference of those that declare a stream.
-//! Not here: which streams there are (`streams`), what their declarations mean (`apps::declared`).
+//! Not here: which streams there are (`streams`), what their declarations mean (`declaration`).
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -7,12 +7,18 @@
 //! slots than the window has are never kept: the oldest go first, so one wrong clock costs one slot and not the window.
 //! Not here: what is aggregated by what key (apps and declared streams).
 
+mod newest;
 pub mod parts;
+mod sketch;
 mod sliding;
 #[cfg(test)]
 mod tests;
 
-pub use parts::{Merge, Newest, Numbers, Sketch};
+pub(crate) use parts::merges;
+
+pub use newest::{Item, Keep, Newest, When};
+pub use parts::{Latest, Merge, Numbers};
+pub use sketch::{Distinct, Sketch};
 pub use sliding::Sliding;
 
 /// How long, and how fine.

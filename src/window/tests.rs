@@ -21,6 +21,22 @@ fn fold(events: &[(i64, u32)]) -> Sliding<Numbers> {
     sliding
 }
 
+/// Something of a hundred bytes.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Happened(When);
+
+impl Item for Happened {
+    fn when(&self) -> When {
+        self.0
+    }
+
+    fn bytes(&self) -> usize {
+        100
+    }
+}
+
+const TEN: Keep = Keep { items: 10, bytes: usize::MAX };
+
 fn json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     serde_json::from_str(&serde_json::to_string(value).expect("JSON")).expect("back")
 }
@@ -108,11 +124,12 @@ proptest! {
         shuffled.sort_by_key(|item| (item.2 ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut parts = [Newest::default(), Newest::default()];
         for (time_ms, partition, offset) in shuffled {
-            parts[partition as usize % 2].add(time_ms, (partition, 0, offset), offset, 10);
+            parts[partition as usize % 2].add(Happened(When { time_ms, partition, epoch: 0, offset }), TEN);
         }
         let [mut a, b] = parts;
-        a.merge(&b, 10);
-        prop_assert_eq!(a.iter().map(|(time_ms, item)| (time_ms, *item)).collect::<Vec<_>>(), expected);
+        a.merge(b, TEN);
+        prop_assert_eq!(a.bytes(), 100 * a.len());
+        prop_assert_eq!(a.iter().map(|item| (item.0.time_ms, item.0.offset)).collect::<Vec<_>>(), expected);
         prop_assert_eq!(json(&a), a);
     }
 }

@@ -4,8 +4,11 @@
 //! Not here: that an event is added once (the engine's rows, asked for by `App::check`).
 
 use super::event::Event;
-use crate::clock;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use crate::{
+    json::spelled::{self, is_zero},
+    window::Merge,
+};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -23,8 +26,9 @@ pub struct Totals {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub other_types: u64,
     /// The time of the earliest event, UTC.
+    #[serde(with = "spelled::time")]
     #[schema(value_type = String, format = DateTime)]
-    pub first: Time,
+    pub first: i64,
     /// The latest event.
     pub last: Last,
 }
@@ -34,22 +38,20 @@ pub struct Totals {
 #[schema(as = LastEvent)]
 pub struct Last {
     // The order of fields is the order of events.
+    #[serde(with = "spelled::time")]
     #[schema(value_type = String, format = DateTime)]
-    pub timestamp: Time,
+    pub timestamp: i64,
+    #[serde(with = "spelled::text")]
     #[schema(value_type = String)]
-    pub event_id: EventId,
+    pub event_id: Uuid,
     pub event_type: String,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 impl Totals {
     /// The totals with one more event.
     pub fn with(was: Option<Totals>, event: &Event, types_max: usize) -> Totals {
-        let time = Time(event.time_ms);
-        let last = Last { timestamp: time, event_id: EventId(event.id), event_type: event.kind.clone() };
+        let time = event.time_ms;
+        let last = Last { timestamp: time, event_id: event.id, event_type: event.kind.clone() };
         let mut totals = was.unwrap_or_else(|| Totals {
             total: 0,
             by_type: BTreeMap::new(),
@@ -74,9 +76,7 @@ impl Totals {
     pub fn and(mut self, other: Totals) -> Totals {
         self.total += other.total;
         self.other_types += other.other_types;
-        for (kind, count) in other.by_type {
-            *self.by_type.entry(kind).or_default() += count;
-        }
+        Merge::merge(&mut self.by_type, &other.by_type);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self
@@ -85,39 +85,6 @@ impl Totals {
     /// About the bytes it takes as JSON.
     pub fn size(&self) -> usize {
         220 + self.by_type.keys().map(|kind| kind.len() + 24).sum::<usize>()
-    }
-}
-
-/// Milliseconds since 1970 UTC, written as a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(pub i64);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&clock::iso(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        clock::parse(&text).map(Time).ok_or_else(|| D::Error::custom("no time"))
-    }
-}
-
-/// An event's id, written as a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EventId(pub Uuid);
-
-impl Serialize for EventId {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for EventId {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map(EventId).map_err(D::Error::custom)
     }
 }
 

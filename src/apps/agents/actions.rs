@@ -5,8 +5,8 @@ use crate::{
     app::{App, At, Poison, Step},
     clock,
     document::Json,
-    record::{Key, Record},
-    window::{AHEAD_MS, Newest, believed_ms},
+    record::{Key, Position, Record},
+    window::{AHEAD_MS, Item, Keep, Newest, When, believed_ms},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,8 +15,8 @@ use utoipa::ToSchema;
 /// The stream `agents-actions`: one entity, with the latest of all agents.
 pub struct Actions;
 
-/// So many are kept.
-pub const KEPT: usize = 100;
+/// So many are kept; each is bounded by what its record may have.
+pub const KEEP: Keep = Keep { items: 100, bytes: usize::MAX };
 const KEY: &str = "recent";
 /// Further fields of an action are kept up to so many bytes of JSON, all or none.
 const FURTHER_BYTES_MAX: usize = 4 << 10;
@@ -39,6 +39,25 @@ pub struct Action {
     further: Map<String, Value>,
 }
 
+/// An action that is kept, by its time and the partition, epoch and offset of its record. As JSON an array.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept(i64, (u32, u32, u64), Action);
+
+impl Item for Kept {
+    fn when(&self) -> When {
+        let Kept(time_ms, (partition, epoch, offset), _) = *self;
+        When { time_ms, partition, epoch, offset }
+    }
+
+    fn bytes(&self) -> usize {
+        let Kept(_, _, action) = self;
+        let texts = [Some(&action.id), Some(&action.agent_name), Some(&action.action_type)];
+        let texts = texts.into_iter().chain([action.correlation_id.as_ref(), action.action_name.as_ref()]);
+        let further = if action.further.is_empty() { 0 } else { FURTHER_BYTES_MAX };
+        256 + texts.flatten().map(String::len).sum::<usize>() + further
+    }
+}
+
 /// An action with the time it claims.
 pub struct Event {
     action: Action,
@@ -47,7 +66,7 @@ pub struct Event {
 
 impl App for Actions {
     type Event = Event;
-    type Entity = Newest<Action>;
+    type Entity = Newest<Kept>;
 
     fn decode(&self, record: &Record<'_>) -> Result<Event, Poison> {
         let mut fields = super::fields(record)?;
@@ -82,8 +101,8 @@ impl App for Actions {
         let mut newest = was.unwrap_or_default();
         let time_ms = believed_ms(event.time_ms, at.stamp.time_ms, AHEAD_MS);
         event.action.created_at = clock::iso(time_ms);
-        let position = at.stamp.position;
-        newest.add(time_ms, (position.partition, position.epoch, position.offset), event.action, KEPT);
+        let Position { epoch, partition, offset } = at.stamp.position;
+        newest.add(Kept(time_ms, (partition, epoch, offset), event.action), KEEP);
         Step::keep(newest)
     }
 
@@ -91,28 +110,19 @@ impl App for Actions {
         true
     }
 
-    /// Texts are bounded by what a record may have; what is further by `FURTHER_BYTES_MAX`.
     fn size(&self, entity: &Self::Entity) -> usize {
-        let texts = |action: &Action| {
-            let optional = [&action.correlation_id, &action.action_name];
-            let optional = optional.into_iter().flatten().map(String::len).sum::<usize>();
-            action.id.len() + action.agent_name.len() + action.action_type.len() + optional
-        };
-        entity.iter().map(|(_, action)| 256 + texts(action) + further_bytes(action)).sum()
+        entity.bytes()
     }
 
     fn merge(&self, partials: Vec<Self::Entity>, _now_ms: i64) -> Option<Self::Entity> {
-        let mut all = Newest::default();
-        partials.iter().for_each(|partial| all.merge(partial, KEPT));
-        Some(all)
+        partials.into_iter().reduce(|mut held, other| {
+            held.merge(other, KEEP);
+            held
+        })
     }
 
     fn room(&self, _name: &str, entities: Vec<(Key, Self::Entity)>, _now_ms: i64) -> Option<Json> {
-        let actions = entities.iter().flat_map(|(_, newest)| newest.iter().map(|(_, action)| action));
+        let actions = entities.iter().flat_map(|(_, newest)| newest.iter().map(|Kept(_, _, action)| action));
         Json::of(&actions.collect::<Vec<_>>()).ok()
     }
-}
-
-fn further_bytes(action: &Action) -> usize {
-    if action.further.is_empty() { 0 } else { FURTHER_BYTES_MAX }
 }

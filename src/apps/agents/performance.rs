@@ -7,7 +7,7 @@ use crate::{
     document::Json,
     event::Names,
     record::{Key, Record},
-    window::{Merge, Numbers, Sketch, Sliding, Window},
+    window::{Latest, Merge, Numbers, Sketch, Sliding, Window, merges},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,19 +39,9 @@ pub struct Measurement {
 
 /// Routings of one slot. As JSON `[COUNT, HITS, MISSES, CANDIDATES, DURATION_MS, {STRATEGY: COUNT}, LAST_MS]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Routings(u64, u64, u64, Numbers, Numbers, BTreeMap<String, u64>, i64);
+pub struct Routings(u64, u64, u64, Numbers, Numbers, BTreeMap<String, u64>, Latest);
 
-impl Merge for Routings {
-    fn merge(&mut self, other: &Self) {
-        self.0 += other.0;
-        self.1 += other.1;
-        self.2 += other.2;
-        self.3.merge(&other.3);
-        self.4.merge(&other.4);
-        other.5.iter().for_each(|(strategy, count)| *self.5.entry(strategy.clone()).or_default() += count);
-        self.6 = self.6.max(other.6);
-    }
-}
+merges!(Routings: 0, 1, 2, 3, 4, 5, 6);
 
 /// What is kept of the router.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -129,7 +119,7 @@ impl App for RouterPerformance {
                 let known = room || strategies.contains_key(&strategy);
                 *strategies.entry(if known { strategy } else { OTHER.to_owned() }).or_default() += 1;
             }
-            *last = (*last).max(time_ms);
+            last.merge(&Latest(time_ms));
         }
         router.durations.at(&SKETCHES, time_ms).into_iter().for_each(|slot| slot.add(event.duration_ms));
         Step::keep(router)
@@ -177,7 +167,7 @@ impl App for RouterPerformance {
                 p99: quantile(0.99),
             },
             strategies,
-            last_seen: (requests > 0).then(|| clock::iso(last)),
+            last_seen: (requests > 0).then(|| clock::iso(last.0)),
         })
         .ok()
     }

@@ -5,7 +5,7 @@
 
 use super::{
     APP,
-    actions::{Action, KEPT},
+    actions::{Action, KEEP},
     performance::Performance,
     routing::AgentSummary,
     transformations::Transformation,
@@ -89,10 +89,10 @@ async fn summary(Has(context): Has<Context>, query: Query) -> Result<Response, P
     ))]
 async fn recent(Has(context): Has<Context>, query: Query) -> Result<Response, Problem> {
     let mut reader = query.reader();
-    let limit = reader.one("limit", |text| query::limit(text, KEPT));
+    let limit = reader.one("limit", |text| query::limit(text, KEEP.items));
     reader.finish()?;
     let (body, mut answer) = room(&context, "actions", "[]").await?;
-    if let Some(limit) = limit.filter(|limit| *limit < KEPT) {
+    if let Some(limit) = limit.filter(|limit| *limit < KEEP.items) {
         let all: Vec<&RawValue> = serde_json::from_str(&body).map_err(internal)?;
         let some = all.get(..limit).unwrap_or(&all);
         *answer.body_mut() = serde_json::to_string(some).map_err(internal)?.into();

@@ -6,7 +6,7 @@ use crate::{
     clock,
     document::Json,
     record::{Key, Record},
-    window::{Merge, Numbers, Sliding},
+    window::{Latest, Merge, Numbers, Sliding, merges},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,16 +24,9 @@ pub struct Decision {
 
 /// Requests of one slot. As JSON `[COUNT, ROUTING_MS, CONFIDENCE, LAST_MS]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Requests(u64, Numbers, Numbers, i64);
+pub struct Requests(u64, Numbers, Numbers, Latest);
 
-impl Merge for Requests {
-    fn merge(&mut self, other: &Self) {
-        self.0 += other.0;
-        self.1.merge(&other.1);
-        self.2.merge(&other.2);
-        self.3 = self.3.max(other.3);
-    }
-}
+merges!(Requests: 0, 1, 2, 3);
 
 /// An agent over the last 24 hours, as the room `agents:summary` shows it. Times in milliseconds.
 #[derive(Serialize, ToSchema)]
@@ -81,7 +74,7 @@ impl App for Routing {
             *count += 1;
             event.routing_ms.into_iter().for_each(|ms| routing.add(ms));
             event.confidence.into_iter().for_each(|score| confidence.add(score));
-            *last = (*last).max(time_ms);
+            last.merge(&Latest(time_ms));
         }
         Step::keep(slots)
     }
@@ -106,7 +99,7 @@ impl App for Routing {
                 total_requests: count,
                 avg_routing_time: shown(routing.mean()),
                 avg_confidence: shown(confidence.mean()),
-                last_seen: clock::iso(last),
+                last_seen: clock::iso(last.0),
                 requests_per_hour: per_hour(&slots, now_ms),
             };
             (count > 0).then_some((count, row))

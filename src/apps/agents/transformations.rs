@@ -6,7 +6,7 @@ use crate::{
     clock,
     document::Json,
     record::{Key, Record},
-    window::{Merge, Numbers, Sliding},
+    window::{Latest, Merge, Numbers, Sliding, merges},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,18 +26,9 @@ pub struct Handover {
 
 /// Handovers of one slot. As JSON `[COUNT, SUCCEEDED, FAILED, DURATION_MS, CONFIDENCE, LAST_MS]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Handovers(u64, u64, u64, Numbers, Numbers, i64);
+pub struct Handovers(u64, u64, u64, Numbers, Numbers, Latest);
 
-impl Merge for Handovers {
-    fn merge(&mut self, other: &Self) {
-        self.0 += other.0;
-        self.1 += other.1;
-        self.2 += other.2;
-        self.3.merge(&other.3);
-        self.4.merge(&other.4);
-        self.5 = self.5.max(other.5);
-    }
-}
+merges!(Handovers: 0, 1, 2, 3, 4, 5);
 
 /// Handovers from one agent to another over the last 24 hours, as the room `agents:transformations` shows them.
 #[derive(Serialize, ToSchema)]
@@ -86,7 +77,7 @@ impl App for Transformations {
             *failed += u64::from(event.success == Some(false));
             event.duration_ms.into_iter().for_each(|ms| duration.add(ms));
             event.confidence.into_iter().for_each(|score| confidence.add(score));
-            *last = (*last).max(time_ms);
+            last.merge(&Latest(time_ms));
         }
         Step::keep(slots)
     }
@@ -114,7 +105,7 @@ impl App for Transformations {
                 success_rate: share(succeeded, succeeded + failed),
                 avg_duration: shown(duration.mean()),
                 avg_confidence: shown(confidence.mean()),
-                last_seen: clock::iso(last),
+                last_seen: clock::iso(last.0),
             };
             (count > 0).then_some((count, row))
         };

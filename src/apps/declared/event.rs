@@ -3,14 +3,14 @@
 //! Invariant: pure; whatever a record lacks is decided here, so a step cannot fail. Faults name places, never contents.
 //! Not here: what becomes of the event (the projections).
 
-use super::{
-    declaration::{ALL, Declaration, KeyFrom, Project},
-    figures::{Named, Sample},
-};
 use crate::{
+    aggregate::{Named, Sample},
     app::{Poison, Reason},
     clock,
-    config::Format,
+    config::{
+        Format,
+        declaration::{ALL, Declaration, KeyFrom, Project},
+    },
     document::Json,
     event::{self, cloudevents},
     record::{Key, Record},
@@ -77,15 +77,15 @@ fn look(declared: &Declaration, record: &Record<'_>, value: &Value, event: &mut 
             event.id = Some(pointer.text_of(pointer.needed(value, "the id")?, "the id")?);
         }
         Project::Log { id: None } => event.id = Some(cloudevents::id(value)),
-        Project::Aggregate { figures, .. } => {
-            for Named { name, figure, .. } in figures {
+        Project::Aggregate(plan) => {
+            for Named { name, figure, .. } in &plan.figures {
                 let sample = figure.sample(value).map_err(|why| {
                     Poison::new(Reason::SchemaInvalid, format!("{why}, which the figure {name} needs"))
                 })?;
                 event.samples.push(sample);
             }
         }
-        Project::Latest | Project::Recent { .. } => {}
+        Project::Latest | Project::Recent(_) => {}
     }
     Ok(())
 }

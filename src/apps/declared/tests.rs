@@ -28,7 +28,7 @@ struct Folded {
 }
 
 fn fold(stream: &Stream, records: &[Given<'_>]) -> Folded {
-    let declaration = declaration::Declaration::read(stream).expect("a good declaration");
+    let declaration = Declaration::read(stream).expect("a good declaration");
     let settings = FoldSettings {
         stream: "s".into(),
         by_partition: declaration.by_partition(),
@@ -39,7 +39,7 @@ fn fold(stream: &Stream, records: &[Given<'_>]) -> Folded {
         depth_max: 64,
         cache_bytes_max: 1 << 20,
         tombstone_keep_ms: 1_000,
-        ttl_ms: declaration.ttl_ms,
+        ttl_ms: None,
     };
     let app = Arc::new(Declared(declaration));
     let mut fold = Fold::new(app.clone(), settings);
@@ -114,7 +114,7 @@ fn of_partitions_the_newest_record_is_the_latest() {
         s.projection = Projection::Latest;
         s.key = "/k".into();
     });
-    let app = Declared(declaration::Declaration::read(&stream).expect("good"));
+    let app = Declared(Declaration::read(&stream).expect("good"));
     let partial = |text: &str| app.from_json(&Json::from_checked(text)).expect("stored");
     let partials = vec![
         partial(r#"{"time_ms":5,"value":1}"#),

@@ -2,8 +2,13 @@
 
 use super::Check;
 use crate::{
-    apps::{BUILT_IN, declared::declaration::Declaration},
-    config::{Config, Projection, Stream, names, streams, value::nearest},
+    apps::BUILT_IN,
+    config::{
+        Config, Projection, Stream,
+        declaration::{self, Declaration},
+        names, streams,
+        value::nearest,
+    },
 };
 use std::collections::BTreeMap;
 
@@ -44,9 +49,9 @@ fn meaning(name: &str, stream: &Stream, check: &mut Check) {
     let at = |field: &str| format!("{section}.{field}");
     let built_in: Vec<_> = BUILT_IN.iter().map(|built_in| built_in.stream).collect();
     if built_in.contains(&name) {
-        for (field, differs) in declares(stream) {
+        for field in declaration::set(stream) {
             let why = format!("{} has no effect: the stream {name} is built in", at(field));
-            check.that(!differs, &[&at(field)], why);
+            check.that(false, &[&at(field)], why);
         }
         return;
     }
@@ -63,28 +68,6 @@ fn meaning(name: &str, stream: &Stream, check: &mut Check) {
         let setting = at(&wrong.field);
         check.that(false, &[&setting, &section], format!("{setting} {}", wrong.why));
     }
-}
-
-/// The settings of a declaration, and whether they were set.
-fn declares(stream: &Stream) -> Vec<(&'static str, bool)> {
-    let default = Stream::default();
-    vec![
-        ("projection", stream.projection != default.projection),
-        ("format", stream.format != default.format),
-        ("key", stream.key != default.key),
-        ("group_by", stream.group_by != default.group_by),
-        ("id", stream.id != default.id),
-        ("time", stream.time != default.time),
-        ("schema", stream.schema != default.schema),
-        ("recent_max", stream.recent_max != default.recent_max),
-        ("recent_bytes_max", stream.recent_bytes_max != default.recent_bytes_max),
-        ("window", stream.window != default.window),
-        ("window_s", stream.window_s != default.window_s),
-        ("slide_s", stream.slide_s != default.slide_s),
-        ("windows_max", stream.windows_max != default.windows_max),
-        ("aggregates", stream.aggregates != default.aggregates),
-        ("rooms", stream.rooms != default.rooms),
-    ]
 }
 
 /// Two streams in one group would take each other's partitions away, in one collection each other's state.

@@ -7,13 +7,16 @@
 //! `now_ms` too, so that a window slides without a record.
 //! Not here: the figures themselves (`figures`), slots and what is late (`window`).
 
-use super::{
-    declaration::Span,
-    figures::{Cell, Named, Sample, When},
-};
+mod figures;
+mod span;
+
+pub use figures::{Cell, Figure, Named, Sample};
+pub use span::Span;
+
 use crate::{
     clock,
-    window::{Merge, Sliding, Window},
+    json::spelled::is_zero,
+    window::{Merge, Sliding, When},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -21,9 +24,6 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// Names that an aggregate shows beside its figures.
 pub const TAKEN: [&str; 5] = ["from", "to", "late", "group", "windows"];
-
-/// Slots kept beside those that are shown: so many wrong clocks cost nothing of a window.
-const SPARE: i64 = 8;
 
 /// What one partition brought to one group.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -38,24 +38,13 @@ pub struct Aggregate {
 }
 
 /// What the figures have taken in of one slot, by the cell's name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Cells(BTreeMap<String, Cell>);
+type Cells = BTreeMap<String, Cell>;
 
-impl Merge for Cells {
-    fn merge(&mut self, other: &Cells) {
-        for (name, cell) in &other.0 {
-            match self.0.get_mut(name) {
-                Some(held) => held.merge(cell),
-                None => drop(self.0.insert(name.clone(), cell.clone())),
-            }
-        }
-    }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
-fn is_zero(n: &u64) -> bool {
-    *n == 0
+/// What an aggregate shows of which stretch of event time.
+#[derive(Debug)]
+pub struct Plan {
+    pub figures: Vec<Named>,
+    pub span: Span,
 }
 
 /// One event on its way into an aggregate.
@@ -69,26 +58,9 @@ pub struct Taken<'a> {
     pub group: Vec<(String, Value)>,
 }
 
-impl Span {
-    /// The slots it is made of; all that is kept of `Span::All` is one.
-    fn window(self) -> Window {
-        let of = |slot_ms: i64, shown: i64| Window {
-            slot_ms,
-            slots: (shown - 1).max(0) as usize,
-            // No event is ahead of its record: what is kept for those is kept for wrong clocks.
-            ahead_ms: slot_ms.saturating_mul(SPARE).min(i64::MAX / 4),
-        };
-        match self {
-            Span::All => Window { slot_ms: 1, slots: 0, ahead_ms: 0 },
-            Span::Tumbling { window_ms, windows_max } => of(window_ms, windows_max as i64),
-            Span::Sliding { window_ms, slide_ms } => of(slide_ms, window_ms / slide_ms),
-        }
-    }
-}
-
 impl Aggregate {
     /// Takes one event in.
-    pub fn take(&mut self, figures: &[Named], span: Span, taken: Taken<'_>) {
+    pub fn take(&mut self, Plan { figures, span }: &Plan, taken: Taken<'_>) {
         let Taken { when, record_ms, samples, group } = taken;
         if self.group.is_empty() {
             self.group = group;
@@ -101,14 +73,14 @@ impl Aggregate {
         // Nor has an event a place where every slot that may be kept is of a later time.
         match time_ms.and_then(|time_ms| self.slots.at(&window, time_ms)) {
             None => self.late += 1,
-            Some(cells) => count(&mut cells.0, figures, samples, when),
+            Some(cells) => count(cells, figures, samples, when),
         }
     }
 
     /// About how many bytes it takes where it is stored.
     pub fn size(&self) -> usize {
         const AROUND: usize = 100;
-        let cells = self.slots.iter().flat_map(|(_, cells)| &cells.0);
+        let cells = self.slots.iter().flat_map(|(_, cells)| cells);
         AROUND + self.slots.len() * AROUND + cells.map(|(name, cell)| name.len() + cell.size()).sum::<usize>()
     }
 
@@ -122,7 +94,7 @@ impl Aggregate {
     }
 
     /// What is shown at `now_ms`.
-    pub fn show(&self, figures: &[Named], span: Span, now_ms: i64) -> Value {
+    pub fn show(&self, Plan { figures, span }: &Plan, now_ms: i64) -> Value {
         let mut shown = Map::new();
         if !self.group.is_empty() {
             shown.insert("group".into(), Value::Object(self.group.iter().cloned().collect()));
@@ -146,7 +118,7 @@ impl Aggregate {
                 shown.insert("windows".into(), Value::Array(past.collect()));
             }
         }
-        if span != Span::All {
+        if *span != Span::All {
             shown.insert("late".into(), json!(self.late));
         }
         Value::Object(shown)
@@ -156,14 +128,14 @@ impl Aggregate {
     fn figures(&self, figures: &[Named], slots: RangeInclusive<i64>) -> Vec<(String, Value)> {
         let mut sum = Cells::default();
         let within = self.slots.iter().filter(|(slot, _)| slots.contains(slot));
-        within.for_each(|(_, cells)| sum.merge(cells));
-        let show = |named: &Named| (named.name.clone(), named.figure.show(sum.0.get(&named.cell)));
+        within.for_each(|(_, cells)| Merge::merge(&mut sum, cells));
+        let show = |named: &Named| (named.name.clone(), named.figure.show(sum.get(&named.cell)));
         figures.iter().map(show).collect()
     }
 }
 
 /// Each figure's sample into its cell.
-fn count(cells: &mut BTreeMap<String, Cell>, figures: &[Named], samples: &[Option<Sample>], when: When) {
+fn count(cells: &mut Cells, figures: &[Named], samples: &[Option<Sample>], when: When) {
     let mut done: Vec<&str> = Vec::with_capacity(figures.len());
     for (named, sample) in figures.iter().zip(samples) {
         // Figures of one cell bring the same sample: it counts once.
@@ -187,12 +159,17 @@ fn between(from_ms: i64, to_ms: i64) -> [(String, Value); 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::figures::Figure, *};
+    use super::{span::SPARE, *};
+    use crate::config::declaration::figure;
     use proptest::prelude::*;
 
-    fn figures() -> Vec<Named> {
-        let parse = |text: &str| Named::new(text, Figure::parse(text).expect(text));
-        ["count", "sum /n", "mean /n", "max /n", "last /n"].map(parse).into()
+    fn plan_of(figures: &[&str], span: Span) -> Plan {
+        let named = |text: &&str| Named::new(text, figure(text).expect(text));
+        Plan { figures: figures.iter().map(named).collect(), span }
+    }
+
+    fn plan(span: Span) -> Plan {
+        plan_of(&["count", "sum /n", "mean /n", "max /n", "last /n"], span)
     }
 
     /// An event as its record says it: own time, record's time, number.
@@ -200,12 +177,13 @@ mod tests {
 
     /// Takes an event in as `Declared` does, with its place in the log.
     fn take(aggregate: &mut Aggregate, span: Span, (partition, offset): (u32, u64), said: Said) {
-        let (figures, (time_ms, record_ms, n)) = (figures(), said);
+        let (plan, (time_ms, record_ms, n)) = (plan(span), said);
         let event = json!({ "n": n });
-        let samples: Vec<_> = figures.iter().map(|f| f.figure.sample(&event).expect("sample")).collect();
+        let sample = |named: &Named| named.figure.sample(&event).expect("sample");
+        let samples: Vec<_> = plan.figures.iter().map(sample).collect();
         let when = When { time_ms: time_ms.min(record_ms), partition, epoch: 0, offset };
         let taken = Taken { when, record_ms, samples: &samples, group: Vec::new() };
-        aggregate.take(&figures, span, taken);
+        aggregate.take(&plan, taken);
     }
 
     fn over(span: Span, partition: u32, events: &[Said]) -> Aggregate {
@@ -222,7 +200,7 @@ mod tests {
     #[test]
     fn a_window_slides_without_a_record() {
         let aggregate = over(SLIDING, 0, &[(5_000, 5_000, 1), (31_000, 31_000, 2), (59_000, 59_000, 4)]);
-        let at = |now_ms| aggregate.show(&figures(), SLIDING, now_ms);
+        let at = |now_ms| aggregate.show(&plan(SLIDING), now_ms);
         assert_eq!(at(59_999)["sum /n"], 7);
         let later = at(60_000);
         assert_eq!((&later["sum /n"], &later["count"], &later["last /n"]), (&json!(6), &json!(2), &json!(4)));
@@ -234,7 +212,7 @@ mod tests {
     fn tumbling_windows_follow_each_other_and_keep_their_past() {
         let aggregate =
             over(TUMBLING, 0, &[(1, 1, 1), (59_999, 59_999, 2), (60_000, 60_000, 3), (130_000, 130_000, 9)]);
-        let shown = aggregate.show(&figures(), TUMBLING, 130_001);
+        let shown = aggregate.show(&plan(TUMBLING), 130_001);
         assert_eq!((&shown["sum /n"], &shown["windows"][0]["sum /n"]), (&json!(9), &json!(3)));
         assert_eq!((&shown["windows"][1]["sum /n"], &shown["windows"][2]), (&json!(3), &Value::Null));
     }
@@ -243,7 +221,7 @@ mod tests {
     fn what_is_late_is_counted_and_what_is_from_the_future_counts_at_its_record() {
         let events =
             [(100_000, 100_000, 1), (30_000, 100_000, 2), (70_000, 100_000, 4), (900_000, 100_000, 8)];
-        let shown = over(SLIDING, 0, &events).show(&figures(), SLIDING, 100_000);
+        let shown = over(SLIDING, 0, &events).show(&plan(SLIDING), 100_000);
         assert_eq!((&shown["late"], &shown["sum /n"]), (&json!(1), &json!(13)));
     }
 
@@ -254,9 +232,9 @@ mod tests {
             let mut events = vec![(5_000, 5_000, 1), (FAR, FAR, 100)];
             events.extend((1..=6).map(|i| (i * 10_000 - 1, i * 10_000 - 1, 1)));
             let aggregate = over(span, 0, &events);
-            let shown = aggregate.show(&figures(), span, 59_999);
+            let shown = aggregate.show(&plan(span), 59_999);
             assert_eq!((&shown["late"], &shown["sum /n"]), (&json!(0), &json!(7)), "{span:?}");
-            assert_eq!(aggregate.show(&figures(), span, FAR)["sum /n"], 100);
+            assert_eq!(aggregate.show(&plan(span), FAR)["sum /n"], 100);
         }
     }
 
@@ -265,7 +243,7 @@ mod tests {
         const FAR: i64 = 4_000_000_000_000;
         let wrong = (0..40).map(|i| (FAR + i * 60_000, FAR + i * 60_000, 1));
         let events: Vec<Said> = wrong.chain([(5_000, 5_000, 1)]).collect();
-        assert_eq!(over(TUMBLING, 0, &events).show(&figures(), TUMBLING, 5_000)["late"], 1);
+        assert_eq!(over(TUMBLING, 0, &events).show(&plan(TUMBLING), 5_000)["late"], 1);
     }
 
     #[test]
@@ -274,33 +252,32 @@ mod tests {
         for (span, most) in [(Span::All, 1), (SLIDING, 6 + SPARE as usize), (TUMBLING, 3 + SPARE as usize)] {
             let aggregate = over(span, 0, &events);
             assert_eq!(aggregate.slots.len(), most);
-            assert_eq!(aggregate.show(&figures(), span, 1_999 * 70_000)["last /n"], 1);
+            assert_eq!(aggregate.show(&plan(span), 1_999 * 70_000)["last /n"], 1);
         }
     }
 
     #[test]
     fn a_figure_that_is_declared_later_begins_then() {
         let mut aggregate = over(Span::All, 0, &[(1, 1, 5)]);
-        let more = vec![Named::new("least", Figure::parse("min /n").expect("figure"))];
-        assert_eq!(aggregate.show(&more, Span::All, 0)["least"], Value::Null);
+        let more = plan_of(&["min /n"], Span::All);
+        assert_eq!(aggregate.show(&more, 0)["min /n"], Value::Null);
         let samples = [Some(Sample::Number(3.0))];
         let when = When { time_ms: 2, partition: 0, epoch: 0, offset: 1 };
-        aggregate.take(&more, Span::All, Taken { when, record_ms: 2, samples: &samples, group: Vec::new() });
-        assert_eq!(aggregate.show(&more, Span::All, 0)["least"], 3);
+        aggregate.take(&more, Taken { when, record_ms: 2, samples: &samples, group: Vec::new() });
+        assert_eq!(aggregate.show(&more, 0)["min /n"], 3);
     }
 
     #[test]
     fn its_size_is_about_what_is_written() {
-        let figures: Vec<Named> = ["count", "last /n", "distinct /n", "quantile 0.5 /n"]
-            .map(|text| Named::new(text, Figure::parse(text).expect(text)))
-            .into();
+        let plan = plan_of(&["count", "last /n", "distinct /n", "quantile 0.5 /n"], Span::All);
         let mut aggregate = Aggregate::default();
         for i in 0..5_000_u64 {
             let event = json!({ "n": i * 7 });
-            let samples: Vec<_> = figures.iter().map(|f| f.figure.sample(&event).expect("sample")).collect();
+            let sample = |named: &Named| named.figure.sample(&event).expect("sample");
+            let samples: Vec<_> = plan.figures.iter().map(sample).collect();
             let when = When { time_ms: i as i64, partition: 0, epoch: 0, offset: i };
             let taken = Taken { when, record_ms: i as i64, samples: &samples, group: Vec::new() };
-            aggregate.take(&figures, Span::All, taken);
+            aggregate.take(&plan, taken);
             if [0, 10, 4_999].contains(&i) {
                 let written = serde_json::to_string(&aggregate).expect("written").len();
                 let size = aggregate.size();
@@ -326,8 +303,8 @@ mod tests {
                 let merged = parts.into_iter().reduce(|mut held, other| { held.merge(other, span); held });
                 let merged = merged.expect("eight");
                 for now_ms in [99_999, 130_000, 160_000] {
-                    let found = merged.show(&figures(), span, now_ms);
-                    prop_assert_eq!(&found, &whole.show(&figures(), span, now_ms));
+                    let found = merged.show(&plan(span), now_ms);
+                    prop_assert_eq!(&found, &whole.show(&plan(span), now_ms));
                     prop_assert!(found["last /n"].is_null() || found["count"] != 0);
                 }
             }

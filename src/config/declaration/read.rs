@@ -1,115 +1,71 @@
-//! What a declaration comes to: settings as text become pointers, a schema and a projection, or faults.
+//! Reads a declaration, setting by setting.
 //!
-//! Invariant: every fault is told at once, each with the setting it is about; what is made here needs no further check.
-//! Not here: names, topics and groups, which every stream has (`config::validate`).
+//! Invariant: a setting that is wrong is noted, and reading goes on; a schema's file is read here.
+//! Not here: what is made of the settings (`Declaration`).
 
-use super::{
-    aggregate::TAKEN,
-    figures::{Figure, Named},
-};
+use super::{Declaration, KeyFrom, Project, Wrong, figure};
 use crate::{
+    aggregate::{Named, Plan, Span, TAKEN},
     config::{Format, Projection, Stream, Window},
     event::{Pointer, Schema},
+    window::Keep,
 };
 
-/// The key under which all records make one state.
-pub const ALL: &str = "all";
 /// Buckets of one aggregate; each holds what every figure needs.
 const BUCKETS_MAX: u64 = 1_500;
 /// Events that `recent` may be asked to keep.
 const RECENT_MAX: u32 = 1_000;
 
-/// A declared stream, understood.
-#[derive(Debug)]
-pub struct Declaration {
-    pub format: Format,
-    pub key: KeyFrom,
-    /// Of CloudEvents, where none is said: their own.
-    pub time: Option<Pointer>,
-    pub schema: Option<Schema>,
-    pub projection: Project,
-    /// `None`: for ever.
-    pub ttl_ms: Option<i64>,
-    /// Room → the key it shows.
-    pub rooms: Vec<(String, String)>,
+/// A setting, whether it has an effect in a stream, and what it needs for that.
+type Need = (&'static str, fn(&Stream) -> bool, &'static str);
+
+/// What settings need to have an effect.
+const NEEDS: [Need; 13] = [
+    ("id", |stream| stream.projection == Projection::Log, "projection is log"),
+    ("group_by", is_grouped, "projection is aggregate or recent"),
+    ("time", is_grouped, "projection is aggregate or recent"),
+    ("recent_max", is_recent, "projection is recent"),
+    ("recent_bytes_max", is_recent, "projection is recent"),
+    ("aggregates", is_aggregate, "projection is aggregate"),
+    ("window", is_aggregate, "projection is aggregate"),
+    ("window_s", is_aggregate, "projection is aggregate"),
+    ("slide_s", is_aggregate, "projection is aggregate"),
+    ("windows_max", is_aggregate, "projection is aggregate"),
+    // Of an aggregate, further.
+    (
+        "window_s",
+        |stream| !is_aggregate(stream) || stream.window != Window::None,
+        "window is tumbling or sliding",
+    ),
+    ("slide_s", |stream| !is_aggregate(stream) || stream.window == Window::Sliding, "window is sliding"),
+    (
+        "windows_max",
+        |stream| !is_aggregate(stream) || stream.window == Window::Tumbling,
+        "window is tumbling",
+    ),
+];
+
+fn is_aggregate(stream: &Stream) -> bool {
+    stream.projection == Projection::Aggregate
 }
 
-/// Whose state a record belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyFrom {
-    Record,
-    /// Joined by `/` where they are several.
-    Pointers(Vec<Pointer>),
-    /// All records make one state.
-    All,
+fn is_recent(stream: &Stream) -> bool {
+    stream.projection == Projection::Recent
 }
 
-#[derive(Debug)]
-pub enum Project {
-    Latest,
-    /// `id`: of CloudEvents, where none is said, source and id.
-    Log {
-        id: Option<Pointer>,
-    },
-    Recent {
-        events_max: usize,
-        bytes_max: usize,
-    },
-    Aggregate {
-        figures: Vec<Named>,
-        span: Span,
-    },
+fn is_grouped(stream: &Stream) -> bool {
+    is_aggregate(stream) || is_recent(stream)
 }
 
-/// Which stretch of event time an aggregate is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
-    /// All events.
-    All,
-    Tumbling {
-        window_ms: i64,
-        windows_max: usize,
-    },
-    Sliding {
-        window_ms: i64,
-        slide_ms: i64,
-    },
-}
-
-/// A fault of one setting: `field` as it stands under `[streams.NAME]`, and a sentence that begins behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
-    pub field: String,
-    pub why: String,
-}
-
-impl Declaration {
-    /// Reads what a stream declares. A schema's file is read here.
-    pub fn read(stream: &Stream) -> Result<Self, Vec<Wrong>> {
-        let mut reader = Reader { stream, wrong: Vec::new() };
-        let (key, time) = (reader.key(), reader.pointer("time", &stream.time));
-        let (schema, projection, rooms) = (reader.schema(), reader.projection(), reader.rooms());
-        reader.without_effect();
-        if !reader.wrong.is_empty() {
-            return Err(reader.wrong);
-        }
-        Ok(Declaration {
-            format: stream.format,
-            key,
-            time,
-            schema,
-            projection,
-            ttl_ms: (stream.ttl_s > 0)
-                .then(|| stream.ttl_s.saturating_mul(1_000).min(i64::MAX as u64) as i64),
-            rooms,
-        })
+pub(super) fn read(stream: &Stream) -> Result<Declaration, Vec<Wrong>> {
+    let mut reader = Reader { stream, wrong: Vec::new() };
+    let (key, time) = (reader.key(), reader.pointer("time", &stream.time));
+    let (schema, projection, rooms) = (reader.schema(), reader.projection(), reader.rooms());
+    reader.without_effect();
+    if !reader.wrong.is_empty() {
+        return Err(reader.wrong);
     }
-
-    /// Whether one key's records may lie in several partitions, or its state changes with the time alone: then it is kept
-    /// as partials, one per partition.
-    pub fn by_partition(&self) -> bool {
-        self.key != KeyFrom::Record || matches!(self.projection, Project::Aggregate { .. })
-    }
+    Ok(Declaration { format: stream.format, key, time, schema, projection, rooms })
 }
 
 struct Reader<'a> {
@@ -194,9 +150,9 @@ impl Reader<'_> {
                 if stream.recent_bytes_max == 0 {
                     self.wrong("recent_bytes_max", "must be over 0");
                 }
-                Project::Recent { events_max: stream.recent_max as usize, bytes_max: stream.recent_bytes_max }
+                Project::Recent(Keep { items: stream.recent_max as usize, bytes: stream.recent_bytes_max })
             }
-            Projection::Aggregate => Project::Aggregate { figures: self.figures(), span: self.span() },
+            Projection::Aggregate => Project::Aggregate(Plan { figures: self.figures(), span: self.span() }),
         }
     }
 
@@ -213,7 +169,7 @@ impl Reader<'_> {
                     "needs another name: an aggregate shows this beside its figures",
                 );
             }
-            match Figure::parse(text) {
+            match figure(text) {
                 Ok(figure) => figures.push(Named::new(name, figure)),
                 Err(why) => self.wrong(&format!("aggregates.{name}"), why),
             }
@@ -251,54 +207,10 @@ impl Reader<'_> {
 
     /// What was set for another projection is a slip that would go unseen.
     fn without_effect(&mut self) {
-        let (stream, default) = (self.stream, Stream::default());
-        let projection = stream.projection;
-        let aggregate = projection == Projection::Aggregate;
-        let grouped = aggregate || projection == Projection::Recent;
-        let of_aggregate = "aggregate";
-        let cases = [
-            ("id", stream.id != default.id, projection == Projection::Log, "log"),
-            ("group_by", stream.group_by != default.group_by, grouped, "aggregate or recent"),
-            ("time", stream.time != default.time, grouped, "aggregate or recent"),
-            (
-                "recent_max",
-                stream.recent_max != default.recent_max,
-                projection == Projection::Recent,
-                "recent",
-            ),
-            (
-                "recent_bytes_max",
-                stream.recent_bytes_max != default.recent_bytes_max,
-                projection == Projection::Recent,
-                "recent",
-            ),
-            ("aggregates", !stream.aggregates.is_empty(), aggregate, of_aggregate),
-            ("window", stream.window != default.window, aggregate, of_aggregate),
-            ("window_s", stream.window_s != default.window_s, aggregate, of_aggregate),
-            ("slide_s", stream.slide_s != default.slide_s, aggregate, of_aggregate),
-            ("windows_max", stream.windows_max != default.windows_max, aggregate, of_aggregate),
-        ];
-        for (field, is_set, has_effect, wanted) in cases {
-            if is_set && !has_effect {
-                self.wrong(field, format!("has no effect unless projection is {wanted}"));
-            }
-        }
-        if aggregate {
-            self.window_without_effect();
-        }
-    }
-
-    fn window_without_effect(&mut self) {
-        let (stream, default) = (self.stream, Stream::default());
-        let is = |window| stream.window == window;
-        let cases = [
-            ("window_s", stream.window_s != default.window_s, !is(Window::None), "tumbling or sliding"),
-            ("slide_s", stream.slide_s != default.slide_s, is(Window::Sliding), "sliding"),
-            ("windows_max", stream.windows_max != default.windows_max, is(Window::Tumbling), "tumbling"),
-        ];
-        for (field, is_set, has_effect, wanted) in cases {
-            if is_set && !has_effect {
-                self.wrong(field, format!("has no effect unless window is {wanted}"));
+        let set = super::set(self.stream);
+        for (setting, has_effect, wanted) in NEEDS {
+            if set.contains(&setting) && !has_effect(self.stream) {
+                self.wrong(setting, format!("has no effect unless {wanted}"));
             }
         }
     }

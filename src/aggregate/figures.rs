@@ -3,17 +3,14 @@
 //! Invariant: a cell is a pure function of the samples it took in, and merging two cells is as if one had taken in both (but
 //! for the last digits of sums, which are added in another order). Quantiles and distinct counts are sketches of libraries,
 //! with a stated error and a bounded size.
-//! Not here: windows and groups (`aggregate`).
+//! Not here: windows and groups (`Aggregate`), how a figure is written in a configuration (`config::declaration`).
 
 use crate::{
     event::Pointer,
-    window::{Merge, Sketch},
+    window::{Distinct, Merge, Sketch, When},
 };
-use cardinality_estimator::CardinalityEstimator;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-const NAMES: [&str; 8] = ["count", "sum", "min", "max", "mean", "last", "distinct", "quantile"];
 
 /// One figure of an aggregate, as it is declared: `count`, `mean /ms`, `quantile 0.99 /ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,15 +48,6 @@ pub enum Sample {
     Value(Value),
 }
 
-/// When and where an event was, so that one of two is always the newer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct When {
-    pub time_ms: i64,
-    pub partition: u32,
-    pub epoch: u32,
-    pub offset: u64,
-}
-
 /// What a figure has taken in. Several figures may share one: mean and sum of a pointer, quantiles of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,31 +62,6 @@ pub enum Cell {
 }
 
 impl Figure {
-    /// `Err` ends a sentence that begins with the setting.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let pointer = |text: &str| Pointer::parse(text);
-        match words.as_slice() {
-            ["count"] => Ok(Figure::Count),
-            ["sum", at] => pointer(at).map(Figure::Sum),
-            ["min", at] => pointer(at).map(Figure::Min),
-            ["max", at] => pointer(at).map(Figure::Max),
-            ["mean", at] => pointer(at).map(Figure::Mean),
-            ["last", at] => pointer(at).map(Figure::Last),
-            ["distinct", at] => pointer(at).map(Figure::Distinct),
-            ["quantile", q, at] => {
-                let share = q.parse().ok().filter(|q| (0.0..=1.0).contains(q));
-                let share = share.ok_or_else(|| format!("must say a quantile from 0 to 1, not {q:?}"))?;
-                pointer(at).map(|at| Figure::Quantile(share, at))
-            }
-            ["count", ..] => Err("must be count alone: it counts events, whatever is in them".into()),
-            ["quantile", ..] => Err("must read quantile SHARE POINTER, like quantile 0.99 /ms".into()),
-            [name, ..] if NAMES.contains(name) => Err(format!("must read {name} POINTER, like {name} /ms")),
-            [name, ..] => Err(unknown(name)),
-            [] => Err(unknown("")),
-        }
-    }
-
     /// The name of the cell it is counted in: the same for figures that need the same.
     fn cell(&self) -> String {
         let (name, at) = match self {
@@ -144,7 +107,11 @@ impl Figure {
             (Figure::Min(_), Sample::Number(n)) => Cell::Min(*n),
             (Figure::Max(_), Sample::Number(n)) => Cell::Max(*n),
             (Figure::Last(_), Sample::Value(value)) => Cell::Last { when, value: value.clone() },
-            (Figure::Distinct(_), Sample::Value(value)) => Cell::Distinct(Distinct::of(value)),
+            (Figure::Distinct(_), Sample::Value(value)) => {
+                let mut distinct = Distinct::default();
+                distinct.add(&value.to_string());
+                Cell::Distinct(distinct)
+            }
             (Figure::Quantile(..), Sample::Number(n)) => {
                 let mut sketch = Sketch::default();
                 sketch.add(*n);
@@ -165,21 +132,13 @@ impl Figure {
             (Figure::Mean(_), Some(Cell::Sum { n, sum })) => number(sum / *n as f64),
             (Figure::Min(_), Some(Cell::Min(n))) | (Figure::Max(_), Some(Cell::Max(n))) => number(*n),
             (Figure::Last(_), Some(Cell::Last { value, .. })) => value.clone(),
-            (Figure::Distinct(_), Some(Cell::Distinct(distinct))) => json!(distinct.0.estimate()),
+            (Figure::Distinct(_), Some(Cell::Distinct(distinct))) => json!(distinct.count()),
             (Figure::Quantile(share, _), Some(Cell::Quantile(sketch))) => {
                 sketch.quantile(*share).map_or(Value::Null, number)
             }
             _ => Value::Null,
         }
     }
-}
-
-fn unknown(name: &str) -> String {
-    let mut why = format!("must be one of {}, not {name:?}", NAMES.join(", "));
-    if let Some(near) = crate::config::nearest(&NAMES, name) {
-        why.push_str(&format!("; did you mean {near}?"));
-    }
-    why
 }
 
 /// A whole number is shown as one, so that a sum of integers looks like it.
@@ -203,7 +162,7 @@ impl Cell {
                 *held = when;
                 *value = newer.clone();
             }
-            (Cell::Distinct(distinct), Sample::Value(value)) => distinct.0.insert(value.to_string().as_str()),
+            (Cell::Distinct(distinct), Sample::Value(value)) => distinct.add(&value.to_string()),
             (Cell::Quantile(sketch), Sample::Number(number)) => sketch.add(*number),
             _ => {}
         }
@@ -217,7 +176,7 @@ impl Cell {
         AROUND
             + match self {
                 Cell::Last { value, .. } => size_of_value(value),
-                Cell::Distinct(distinct) => distinct.0.size_of() * DIGITS,
+                Cell::Distinct(distinct) => distinct.bytes() * DIGITS,
                 Cell::Quantile(sketch) => AROUND * 4 + sketch.bins() * DIGITS,
                 Cell::Count(_) | Cell::Sum { .. } | Cell::Min(_) | Cell::Max(_) => 0,
             }
@@ -239,7 +198,7 @@ impl Merge for Cell {
                 *when = *theirs;
                 *value = newer.clone();
             }
-            (Cell::Distinct(distinct), Cell::Distinct(other)) => distinct.0.merge(&other.0),
+            (Cell::Distinct(distinct), Cell::Distinct(other)) => distinct.merge(other),
             (Cell::Quantile(sketch), Cell::Quantile(other)) => sketch.merge(other),
             _ => {}
         }
@@ -258,43 +217,10 @@ fn size_of_value(value: &Value) -> usize {
     }
 }
 
-/// Sketch of how many different values there were (HyperLogLog, 4,096 registers: about 1.6 % off).
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Distinct(CardinalityEstimator<str>);
-
-impl Distinct {
-    fn of(value: &Value) -> Self {
-        let mut estimator = CardinalityEstimator::new();
-        estimator.insert(value.to_string().as_str());
-        Distinct(estimator)
-    }
-}
-
-impl std::fmt::Debug for Distinct {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Distinct(about {})", self.0.estimate())
-    }
-}
-
-// Kept as text: its words are beyond what a number of the store may hold.
-impl From<Distinct> for String {
-    fn from(distinct: Distinct) -> String {
-        serde_json::to_string(&distinct.0).unwrap_or_default()
-    }
-}
-
-impl TryFrom<String> for Distinct {
-    type Error = serde_json::Error;
-
-    fn try_from(text: String) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(&text).map(Distinct)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::declaration::figure;
 
     fn when(time_ms: i64, offset: u64) -> When {
         When { time_ms, partition: 0, epoch: 0, offset }
@@ -302,7 +228,7 @@ mod tests {
 
     /// The figure over these events, taken in one after the other, stored and read back in between.
     fn over(text: &str, events: &[Value]) -> Value {
-        let figure = Figure::parse(text).expect(text);
+        let figure = figure(text).expect(text);
         let mut cell: Option<Cell> = None;
         for (at, event) in events.iter().enumerate() {
             let Some(sample) = figure.sample(event).expect("sample") else { continue };
@@ -340,7 +266,7 @@ mod tests {
         ] {
             assert_eq!(over(text, &events), expected, "{text}");
         }
-        assert!(Figure::parse("sum /u").expect("figure").sample(&events[0]).is_err());
+        assert!(figure("sum /u").expect("figure").sample(&events[0]).is_err());
     }
 
     #[test]
@@ -353,22 +279,5 @@ mod tests {
         }
         let found = over("distinct /u", &events).as_f64().expect("number");
         assert!((found - 3_000.0).abs() / 3_000.0 < 0.05, "{found}");
-    }
-
-    #[test]
-    fn what_is_no_figure_says_what_was_meant() {
-        for (text, why) in [
-            (
-                "meen /ms",
-                "must be one of count, sum, min, max, mean, last, distinct, quantile, not \"meen\"; did you mean mean?",
-            ),
-            ("mean", "must read mean POINTER, like mean /ms"),
-            ("mean ms", "must be a JSON Pointer, not \"ms\"; did you mean \"/ms\"?"),
-            ("quantile /ms", "must read quantile SHARE POINTER, like quantile 0.99 /ms"),
-            ("quantile 99 /ms", "must say a quantile from 0 to 1, not \"99\""),
-            ("count /ms", "must be count alone: it counts events, whatever is in them"),
-        ] {
-            assert_eq!(Figure::parse(text).expect_err(text), why);
-        }
     }
 }
