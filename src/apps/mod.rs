@@ -16,7 +16,7 @@ use crate::{
         streams::Wanted,
     },
     engine::{api::Kind, fold::Fold, shows::Typed, stream::StreamSpec},
-    http::{Context, logs},
+    http::{Context, doors},
     ports::TopicSpec,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -47,28 +47,28 @@ pub const BUILT_IN: &[BuiltIn] = &[
         app: agents::APP,
         settings: || on("agent-routing-decisions"),
         spec: |config, wanted| agents(config, wanted, "summary", agents::Routing),
-        door: Some(agents::routes::routes),
+        door: Some(doors::agents::routes),
     },
     BuiltIn {
         stream: "agents-actions",
         app: agents::APP,
         settings: || on("agent-actions"),
         spec: |config, wanted| agents(config, wanted, "actions", agents::Actions),
-        door: Some(agents::routes::routes),
+        door: Some(doors::agents::routes),
     },
     BuiltIn {
         stream: "agents-transformations",
         app: agents::APP,
         settings: || on("agent-transformation-events"),
         spec: |config, wanted| agents(config, wanted, "transformations", agents::Transformations),
-        door: Some(agents::routes::routes),
+        door: Some(doors::agents::routes),
     },
     BuiltIn {
         stream: "agents-performance",
         app: agents::APP,
         settings: || on("router-performance-metrics"),
         spec: |config, wanted| agents(config, wanted, "performance", agents::RouterPerformance),
-        door: Some(agents::routes::routes),
+        door: Some(doors::agents::routes),
     },
     BuiltIn {
         stream: activity::STREAM,
@@ -87,7 +87,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
                 true,
             )
         },
-        door: Some(activity::door::routes),
+        door: Some(doors::activity::routes),
     },
 ];
 
@@ -148,14 +148,14 @@ pub fn doors(config: &Config) -> OpenApiRouter<Context> {
     let mut seen = BTreeSet::new();
     let is_enabled = |built_in: &&BuiltIn| enabled.iter().any(|wanted| wanted.name == built_in.stream);
     let first = BUILT_IN.iter().filter(is_enabled).filter(|built_in| seen.insert(built_in.app));
-    let mut doors: Vec<_> = first.filter_map(|built_in| built_in.door).collect();
+    let mut open: Vec<_> = first.filter_map(|built_in| built_in.door).collect();
     let is_log = |wanted: &Wanted| {
         config.streams.get(&wanted.name).is_some_and(|stream| stream.projection == Projection::Log)
     };
     if enabled.iter().any(is_log) {
-        doors.push(logs::routes);
+        open.push(doors::logs::routes);
     }
-    doors.into_iter().fold(OpenApiRouter::default(), |all, door| all.merge(door()))
+    open.into_iter().fold(OpenApiRouter::default(), |all, door| all.merge(door()))
 }
 
 /// A stream whose entities are keyed by the record's key. `app_name`: the system it belongs to.

@@ -9,12 +9,11 @@ pub mod assets;
 pub mod conditions;
 pub mod counted;
 pub mod dlq;
+pub mod doors;
 pub mod entities;
 pub mod guard;
 mod held;
 pub mod idempotency;
-pub mod kv;
-pub mod logs;
 pub mod openapi;
 pub mod ops;
 pub mod problem;
@@ -103,8 +102,8 @@ fn public_routes() -> OpenApiRouter<Context> {
         .routes(routes!(entities::streams))
         .routes(routes!(entities::list))
         .routes(routes!(entities::read, write::replace, write::remove))
-        .routes(routes!(kv::add))
-        .routes(routes!(kv::get, kv::remove))
+        .routes(routes!(doors::kv::add))
+        .routes(routes!(doors::kv::get, doors::kv::remove))
         .routes(routes!(ops::live))
         .routes(routes!(ops::ready))
         .routes(routes!(assets::home))

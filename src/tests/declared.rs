@@ -11,7 +11,7 @@ use crate::{
         news::NewsKind,
         run::{self, Running},
     },
-    http::logs::{LogEvent, LogPage},
+    http::doors::logs::{LogEvent, LogPage},
     http::{self, Context},
     ports::{Log, Ports, RowScan, Store},
     record::NewRecord,

@@ -164,6 +164,45 @@ fn the_engine_and_its_ports_know_no_app() {
     }
 }
 
+/// The lines of a folder that ship, each with its file.
+fn lines_of(folder: &Path) -> Vec<(String, String)> {
+    let sources = files(&named(folder), &["rs"]);
+    let sources = sources.iter().filter(|path| !path.ends_with("tests.rs"));
+    let lines = sources.flat_map(|path| {
+        let text = shipped(path);
+        text.lines().map(|line| (named(path), line.to_owned())).collect::<Vec<_>>()
+    });
+    lines.collect()
+}
+
+fn app_folders() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("src/apps")).expect("apps");
+    entries.map(|entry| entry.expect("entry").path()).filter(|path| path.is_dir()).collect()
+}
+
+/// An app is a pure step: whoever needs more than that of the crate is no app.
+#[test]
+fn apps_know_neither_http_nor_the_engine() {
+    const NOT_THEIRS: [&str; 8] =
+        ["http::", "engine::", "ports::", "adapters::", "axum", "tokio", "async ", "now_ms()"];
+    for (file, line) in app_folders().iter().flat_map(|folder| lines_of(folder)) {
+        let is_comment = line.trim_start().starts_with("//");
+        let knows = NOT_THEIRS.iter().find(|what| !is_comment && line.contains(**what));
+        assert_eq!(knows, None, "{file}: {line}");
+    }
+}
+
+#[test]
+fn an_app_stays_small() {
+    const LINES_A_STREAM: usize = 420;
+    for folder in app_folders() {
+        let app = folder.file_name().and_then(|name| name.to_str()).expect("a name");
+        let streams = crate::apps::BUILT_IN.iter().filter(|built_in| built_in.app == app).count();
+        let (lines, most) = (lines_of(&folder).len(), streams.max(1) * LINES_A_STREAM);
+        assert!(lines <= most, "{app} has {lines} lines, {most} are enough");
+    }
+}
+
 /// The targets of `[text](target)` in a page.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next())

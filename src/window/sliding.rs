@@ -83,6 +83,17 @@ impl<T> Sliding<T> {
 }
 
 impl<T: Merge + Clone + Default> Sliding<T> {
+    /// Parts of several partitions as one, as far as they are of the window at this time.
+    pub fn merged<'a>(parts: impl Iterator<Item = &'a Self>, window: &Window, now_ms: i64) -> Self
+    where
+        T: 'a,
+    {
+        let mut all = Sliding::default();
+        parts.for_each(|part| all.merge(part, window));
+        all.slide(window, now_ms);
+        all
+    }
+
     /// The whole window at this time as one part.
     pub fn sum(&self, window: &Window, now_ms: i64) -> T {
         let mut sum = T::default();

@@ -4,9 +4,7 @@
 //! of the same id is refused and counts nothing. So it does not matter how often, where or after what an event comes again.
 //! Totals are kept per user and partition, and merged when they are read: a producer may place events as it likes.
 
-pub mod door;
 pub mod event;
-pub mod listing;
 mod totals;
 
 pub use totals::Totals;

@@ -7,16 +7,15 @@
 
 mod actions;
 mod performance;
-pub mod routes;
 mod routing;
 #[cfg(test)]
 mod tests;
 mod transformations;
 
-pub use actions::Actions;
-pub use performance::RouterPerformance;
-pub use routing::Routing;
-pub use transformations::Transformations;
+pub use actions::{Action, Actions, KEEP};
+pub use performance::{NOTHING, Performance, RouterPerformance};
+pub use routing::{AgentSummary, Routing};
+pub use transformations::{Transformation, Transformations};
 
 use crate::{
     app::{Poison, Reason},
@@ -61,10 +60,7 @@ fn rows<T: Serialize>(mut rows: Vec<(u64, T)>, name: impl Fn(&T) -> (&str, &str)
 
 /// The merge of partials as of now; `None`: nothing of it is in the window.
 fn merged<T: Merge + Clone + Default>(partials: Vec<Sliding<T>>, now_ms: i64) -> Option<Sliding<T>> {
-    let mut all = Sliding::default();
-    partials.iter().for_each(|partial| all.merge(partial, &DAY));
-    all.slide(&DAY, now_ms);
-    (!all.is_empty()).then_some(all)
+    Some(Sliding::merged(partials.iter(), &DAY, now_ms)).filter(|all| !all.is_empty())
 }
 
 /// With six digits: what is shown, not what is summed.

@@ -134,14 +134,12 @@ impl App for RouterPerformance {
     }
 
     fn merge(&self, partials: Vec<Router>, now_ms: i64) -> Option<Router> {
-        let mut all = Router::default();
-        for partial in &partials {
-            all.routings.merge(&partial.routings, &DAY);
-            all.durations.merge(&partial.durations, &SKETCHES);
-        }
-        all.routings.slide(&DAY, now_ms);
-        all.durations.slide(&SKETCHES, now_ms);
-        Some(all)
+        let routings = partials.iter().map(|partial| &partial.routings);
+        let durations = partials.iter().map(|partial| &partial.durations);
+        Some(Router {
+            routings: Sliding::merged(routings, &DAY, now_ms),
+            durations: Sliding::merged(durations, &SKETCHES, now_ms),
+        })
     }
 
     fn room(&self, _name: &str, entities: Vec<(Key, Router)>, now_ms: i64) -> Option<Json> {

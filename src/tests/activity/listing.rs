@@ -1,7 +1,7 @@
 //! `GET /events/processed` and what is beside it.
 
 use super::bench::{Bench, Going};
-use crate::apps::activity::listing::{EventPage, UserEntity};
+use crate::http::doors::activity::listing::{EventPage, UserEntity};
 use serde_json::{Value, json};
 
 const EVENTS: u32 = 30;

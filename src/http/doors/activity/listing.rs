@@ -3,9 +3,9 @@
 //! Invariant: an event is shown as it is kept, with where it was first seen.
 //! Not here: how pages follow each other (`http::rows`), and what is in the log and not stored yet.
 
-use super::{STREAM, Totals};
 use crate::{
     app::EVENTS,
+    apps::activity::{STREAM, Totals},
     http::{
         Context, entities,
         problem::{Kind, Problem},

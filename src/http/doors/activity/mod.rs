@@ -2,14 +2,15 @@
 //!
 //! Invariant: an event is refused with every fault named, or it is one record of the topic under the id that is answered;
 //! the same idempotency key of the same user is the same id, so it may be sent again until it is answered.
-//! Not here: what a record becomes (the app), what was stored (`listing`).
+//! Not here: what an event is and becomes (the app), what was stored (`listing`).
 
-use super::{
-    Activity, STREAM,
-    event::{self, Event, From},
-    listing,
-};
+pub mod listing;
+
 use crate::{
+    apps::activity::{
+        Activity, STREAM,
+        event::{self, Event, From},
+    },
     clock,
     event::Faults,
     http::{

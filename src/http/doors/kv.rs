@@ -3,14 +3,17 @@
 //! Invariant: they mean exactly what `/api/streams/kv/{key}` means; only `/add` has a body of its own.
 //! Not here: the page `/viewer/{key}` (`assets`).
 
-use super::{
-    Context, entities,
-    problem::{FieldError, Kind, Problem, no_stream},
-    query::Query,
-    request::{JsonBody, Target, check_key},
-    write::{self, Asked},
+use crate::{
+    http::{
+        Context, entities,
+        problem::{FieldError, Kind, Problem, no_stream},
+        query::Query,
+        request::{JsonBody, Target, check_key},
+        schema,
+        write::{self, Asked},
+    },
+    json::members::Members,
 };
-use crate::json::members::Members;
 use axum::{extract::State, http::HeaderMap, response::Response};
 use serde_json::value::RawValue;
 
@@ -20,19 +23,19 @@ const STREAM: &str = "kv";
 /// Writes a value under a key
 ///
 /// 202 once the log has it; with `wait=stored` 200 once the store has confirmed it.
-#[utoipa::path(post, path = "/add", operation_id = "add", tag = "key-value", params(super::schema::WriteParams, super::schema::ConditionParams),
-    request_body(content = super::schema::Add, content_type = "application/json"),
+#[utoipa::path(post, path = "/add", operation_id = "add", tag = "key-value", params(schema::WriteParams, schema::ConditionParams),
+    request_body(content = schema::Add, content_type = "application/json"),
     responses(
-        (status = 200, description = "Stored (wait=stored)", body = super::schema::Entity),
-        (status = 202, description = "In the log", body = super::schema::Accepted),
-        (status = 400, description = "Not JSON, or no key", body = super::schema::ProblemBody),
-        (status = 408, description = "The body did not arrive in time", body = super::schema::ProblemBody),
-        (status = 412, description = "The key is at another version", body = super::schema::ProblemBody),
-        (status = 413, description = "Too large", body = super::schema::ProblemBody),
-        (status = 415, description = "Not of a JSON type", body = super::schema::ProblemBody),
-        (status = 422, description = "Not what this path takes", body = super::schema::ProblemBody),
-        (status = 503, description = "The log is away, or the outcome is unknown", body = super::schema::ProblemBody),
-        (status = 504, description = "In the log, outcome unknown", body = super::schema::ProblemBody)
+        (status = 200, description = "Stored (wait=stored)", body = schema::Entity),
+        (status = 202, description = "In the log", body = schema::Accepted),
+        (status = 400, description = "Not JSON, or no key", body = schema::ProblemBody),
+        (status = 408, description = "The body did not arrive in time", body = schema::ProblemBody),
+        (status = 412, description = "The key is at another version", body = schema::ProblemBody),
+        (status = 413, description = "Too large", body = schema::ProblemBody),
+        (status = 415, description = "Not of a JSON type", body = schema::ProblemBody),
+        (status = 422, description = "Not what this path takes", body = schema::ProblemBody),
+        (status = 503, description = "The log is away, or the outcome is unknown", body = schema::ProblemBody),
+        (status = 504, description = "In the log, outcome unknown", body = schema::ProblemBody)
     ))]
 pub async fn add(
     State(context): State<Context>,
@@ -50,12 +53,12 @@ pub async fn add(
 
 /// The current value of a key
 #[utoipa::path(get, path = "/get/{*key}", operation_id = "get_value", tag = "key-value",
-    params(super::schema::KeyPath, super::schema::ReadParams),
+    params(schema::KeyPath, schema::ReadParams),
     responses(
-        (status = 200, description = "The entity", body = super::schema::Entity),
+        (status = 200, description = "The entity", body = schema::Entity),
         (status = 304, description = "The caller holds it already, or nothing changed in time"),
-        (status = 400, description = "A parameter is not understood", body = super::schema::ProblemBody),
-        (status = 404, description = "No such key", body = super::schema::ProblemBody)
+        (status = 400, description = "A parameter is not understood", body = schema::ProblemBody),
+        (status = 404, description = "No such key", body = schema::ProblemBody)
     ))]
 pub async fn get(
     State(context): State<Context>,
@@ -68,11 +71,11 @@ pub async fn get(
 
 /// Removes a key
 #[utoipa::path(delete, path = "/get/{*key}", operation_id = "remove_value", tag = "key-value",
-    params(super::schema::KeyPath, super::schema::WriteParams, super::schema::ConditionParams),
+    params(schema::KeyPath, schema::WriteParams, schema::ConditionParams),
     responses(
-        (status = 200, description = "Stored (wait=stored)", body = super::schema::Entity),
-        (status = 202, description = "In the log", body = super::schema::Accepted),
-        (status = 412, description = "The key is at another version", body = super::schema::ProblemBody)
+        (status = 200, description = "Stored (wait=stored)", body = schema::Entity),
+        (status = 202, description = "In the log", body = schema::Accepted),
+        (status = 412, description = "The key is at another version", body = schema::ProblemBody)
     ))]
 pub async fn remove(
     State(context): State<Context>,

@@ -4,7 +4,7 @@
 //! further segment is a key.
 //! Not here: the state of a key of the log, which is an entity as any other.
 
-use super::{
+use crate::http::{
     Context,
     problem::{Kind, Problem, no_stream},
     query::Query,

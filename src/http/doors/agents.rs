@@ -3,14 +3,8 @@
 //! Invariant: answered from memory, from the same value the room is told; nothing is computed for a request.
 //! Not here: what is shown (the apps), the page (`web`).
 
-use super::{
-    APP,
-    actions::{Action, KEEP},
-    performance::Performance,
-    routing::AgentSummary,
-    transformations::Transformation,
-};
 use crate::{
+    apps::agents::{APP, Action, AgentSummary, KEEP, NOTHING, Performance, SCHEMAS, Transformation},
     clock,
     engine::api::State,
     http::{
@@ -126,7 +120,7 @@ async fn transformations(Has(context): Has<Context>, query: Query) -> Result<Res
     ))]
 async fn performance(Has(context): Has<Context>, query: Query) -> Result<Response, Problem> {
     query.reader().finish()?;
-    Ok(room(&context, "performance", super::performance::NOTHING).await?.1)
+    Ok(room(&context, "performance", NOTHING).await?.1)
 }
 
 /// Whether the agents' streams run, and what they did
@@ -171,6 +165,6 @@ async fn schema(
     query: Query,
 ) -> Result<Response, Problem> {
     query.reader().finish()?;
-    let found = super::SCHEMAS.iter().find(|(name, _)| *name == stream).ok_or_else(|| no_stream(&stream))?;
+    let found = SCHEMAS.iter().find(|(name, _)| *name == stream).ok_or_else(|| no_stream(&stream))?;
     Ok(json_answer(&context, StatusCode::OK, found.1.to_owned()))
 }
