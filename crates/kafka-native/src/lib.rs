@@ -1,5 +1,5 @@
-//! The few calls of librdkafka that rdkafka has no safe form of: the id of a topic, the id of a cluster, headers whose
-//! names are any bytes, and whether a failed record ever left.
+//! The few calls of librdkafka that rdkafka has no safe form of: the id of a topic, the id of a cluster, many messages of a
+//! partition with one call, headers whose names are any bytes, and whether a failed record ever left.
 //!
 //! Invariant: this is the one place of the workspace with `unsafe`; every pointer that librdkafka hands out is read
 //! while its owner (an event, a message) is alive, and copied or borrowed from that owner.
@@ -7,6 +7,8 @@
 
 mod admin;
 mod message;
+mod queue;
 
 pub use admin::{Error, Topic, cluster_id, describe_topic};
-pub use message::{headers, never_sent};
+pub use message::{HeaderIter, never_sent};
+pub use queue::{BATCH_MAX, Message, PartitionQueue};

@@ -6,17 +6,17 @@ use std::{ffi::CStr, marker::PhantomData, ptr, slice};
 
 /// The headers of a message in their order, names as the bytes they are: rdkafka panics on a name that is not UTF-8,
 /// and any producer may send one.
-pub fn headers<'m>(message: &'m BorrowedMessage<'_>) -> HeaderIter<'m> {
+pub(crate) fn headers_of(message: &sys::rd_kafka_message_t) -> HeaderIter<'_> {
     let mut list = ptr::null_mut();
     // SAFETY: the message is alive; on error `list` stays null.
-    let error = unsafe { sys::rd_kafka_message_headers(message.ptr(), &mut list) };
+    let error = unsafe { sys::rd_kafka_message_headers(message, &mut list) };
     if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         list = ptr::null_mut();
     }
     HeaderIter { list, next: 0, message: PhantomData }
 }
 
-/// Walks the headers of a borrowed message.
+/// Walks the headers of a message on loan.
 pub struct HeaderIter<'m> {
     /// Null: none.
     list: *const sys::rd_kafka_headers_t,

@@ -14,17 +14,16 @@ use crate::{
     record::Slice,
 };
 use futures_util::{future::BoxFuture, task::AtomicWaker};
+use kafka_native::{BATCH_MAX, Message, PartitionQueue};
 use rdkafka::{
-    Message,
-    consumer::{BaseConsumer, ConsumerContext, base_consumer::PartitionQueue},
+    consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
-    message::BorrowedMessage,
 };
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 /// The queue of one partition for one assignment.
@@ -48,9 +47,8 @@ impl<C: ConsumerContext + 'static> Lane<C> {
         partition: u32,
         waker: Arc<AtomicWaker>,
     ) -> Option<Arc<Self>> {
-        let mut queue = consumer.split_partition_queue(topic, i32::try_from(partition).ok()?)?;
-        let woken = waker.clone();
-        queue.set_nonempty_callback(move || woken.wake());
+        let (woken, number) = (waker.clone(), i32::try_from(partition).ok()?);
+        let queue = PartitionQueue::split(consumer.clone(), topic, number, move || woken.wake())?;
         Some(Arc::new(Lane { partition, queue: Mutex::new(Some(queue)), waker }))
     }
 
@@ -62,7 +60,7 @@ impl<C: ConsumerContext + 'static> Lane<C> {
     }
 }
 
-/// Drains a lane. What it holds beyond the lane is at most one record that did not fit into the slice before.
+/// Drains a lane. What it holds beyond the lane is what came with one call and did not fit into the slice before.
 pub struct Reader<C: ConsumerContext + 'static> {
     lane: Arc<Lane<C>>,
     faults: Arc<Faults>,
@@ -72,7 +70,8 @@ pub struct Reader<C: ConsumerContext + 'static> {
     floor: u64,
     /// Records below the floor came, and it was told.
     came_again: bool,
-    carry: Option<Slice>,
+    /// What did not fit, in the order it came.
+    carried: VecDeque<Slice>,
     /// Set once, when the partition cannot be read further: librdkafka would go on behind the broken batch.
     broken: Option<LogError>,
     /// Sizes of the slice before, which the next is made for.
@@ -82,8 +81,8 @@ pub struct Reader<C: ConsumerContext + 'static> {
 impl<C: ConsumerContext + 'static> Reader<C> {
     /// `start` is where the partition was told to begin; what comes below `floor` is left out.
     pub fn new(lane: Arc<Lane<C>>, faults: Arc<Faults>, epoch: u32, start: Option<u64>, floor: u64) -> Self {
-        let (carry, broken, expected) = (None, None, (0, 0));
-        Reader { lane, faults, epoch, start, floor, came_again: false, carry, broken, expected }
+        let (carried, broken, expected) = (VecDeque::new(), None, (0, 0));
+        Reader { lane, faults, epoch, start, floor, came_again: false, carried, broken, expected }
     }
 
     /// One attempt to fill a slice; wakes the task when there is more to come.
@@ -91,7 +90,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         if let Some(broken) = &self.broken {
             return Poll::Ready(Err(broken.clone()));
         }
-        let mut slice = self.carry.take().unwrap_or_else(|| self.new_slice(limit));
+        let mut slice = self.carried.pop_front().unwrap_or_else(|| self.new_slice(limit));
         self.drain(&mut slice, limit);
         if slice.is_empty() && self.broken.is_none() {
             // The queue may have filled between the look and the registration, so look once more after it.
@@ -124,41 +123,53 @@ impl<C: ConsumerContext + 'static> Reader<C> {
             self.broken = Some(LogError::Unavailable("the partition is not assigned any more".into()));
             return;
         };
-        while slice.len() < limit.records_max && (slice.is_empty() || slice.bytes_len() < limit.bytes_max) {
-            match queue.poll(Duration::ZERO) {
-                Some(Ok(message)) => {
-                    if !self.take(&message, slice, limit) {
-                        return;
-                    }
-                }
-                Some(Err(error)) => {
-                    self.broken = self.broken_by(&error);
-                    if self.broken.is_some() {
-                        return;
-                    }
-                }
-                None => return,
+        while self.carried.is_empty() && self.broken.is_none() {
+            let room = self.room(slice, limit);
+            if room == 0 {
+                return;
+            }
+            let taken = queue.take(room, |message| match message {
+                _ if self.broken.is_some() => {}
+                Ok(message) => self.take(&message, slice, limit),
+                Err(code) => self.broken = self.broken_by(code),
+            });
+            if taken == 0 {
+                return;
             }
         }
     }
 
-    /// Copies one message. `false`: it did not fit, and waits for the next slice.
-    fn take(&mut self, message: &BorrowedMessage<'_>, slice: &mut Slice, limit: PullLimit) -> bool {
+    /// So many more records are asked for: those that fit, by the size of those before.
+    fn room(&self, slice: &Slice, limit: PullLimit) -> usize {
+        let (records, bytes, least) = match slice.is_empty() {
+            true => (self.expected.0, self.expected.1, 1),
+            false => (slice.len(), slice.bytes_len(), 0),
+        };
+        let free = limit.bytes_max.saturating_sub(slice.bytes_len());
+        let fitting = (free * records / bytes.max(1)).max(least);
+        fitting.min(limit.records_max.saturating_sub(slice.len())).min(BATCH_MAX)
+    }
+
+    /// Copies one message: what does not fit any more waits for the next slice.
+    fn take(&mut self, message: &Message<'_>, slice: &mut Slice, limit: PullLimit) {
         let offset = u64::try_from(message.offset()).unwrap_or(0);
         if offset < self.floor {
-            self.came_again(offset);
-            return true;
+            return self.came_again(offset);
         }
         self.floor = offset + 1;
-        let size = message.key_len() + message.payload_len();
-        if slice.is_empty() || slice.bytes_len() + size <= limit.bytes_max {
-            push(slice, offset, message);
-            return true;
+        let size = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);
+        let fits = |slice: &Slice| {
+            slice.is_empty() || slice.len() < limit.records_max && slice.bytes_len() + size <= limit.bytes_max
+        };
+        match self.carried.back_mut() {
+            None if fits(slice) => push(slice, offset, message),
+            Some(last) if fits(last) => push(last, offset, message),
+            _ => {
+                let mut next = Slice::with_capacity(self.epoch, self.lane.partition, 1, size);
+                push(&mut next, offset, message);
+                self.carried.push_back(next);
+            }
         }
-        let mut carry = Slice::with_capacity(self.epoch, self.lane.partition, 1, size);
-        push(&mut carry, offset, message);
-        self.carry = Some(carry);
-        false
     }
 
     /// librdkafka may fetch a part of a partition again, and a topic that is deleted and made again under its reader
@@ -176,8 +187,8 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     }
 
     /// The error that ends this reader, if this is one.
-    fn broken_by(&self, error: &KafkaError) -> Option<LogError> {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+    fn broken_by(&self, code: Code) -> Option<LogError> {
+        let error = KafkaError::MessageConsumption(code);
         let at = format!("partition {} from offset {}: {error}", self.lane.partition, self.floor);
         self.faults.note("pull", code, &at);
         match errors::class(code) {
@@ -188,14 +199,9 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     }
 }
 
-fn push(slice: &mut Slice, offset: u64, message: &BorrowedMessage<'_>) {
-    slice.push(
-        offset,
-        message.timestamp().to_millis().unwrap_or(0),
-        message.key(),
-        message.payload(),
-        kafka_native::headers(message),
-    );
+fn push(slice: &mut Slice, offset: u64, message: &Message<'_>) {
+    let time_ms = message.time_ms().unwrap_or(0);
+    slice.push(offset, time_ms, message.key(), message.payload(), message.headers());
 }
 
 impl<C: ConsumerContext + 'static> PartitionReader for Reader<C> {
