@@ -135,7 +135,7 @@ impl Engine for Handle {
     ) -> BoxFuture<'a, Result<(Position, Outcome), WriteError>> {
         async move {
             let found = self.find(stream).ok_or_else(|| WriteError::NoStream(stream.to_owned()))?;
-            let waiting = found.shared.waiters.wait().ok_or(WriteError::Busy)?;
+            let waiting = found.shared.waiters.wait(found.name()).ok_or(WriteError::Busy)?;
             record.headers.push((WAIT_HEADER.to_owned(), Some(waiting.header().into_bytes())));
             let key = record.key.clone().unwrap_or_default();
             let key = String::from_utf8_lossy(&key).into_owned();

@@ -3,7 +3,7 @@
 //! Invariant: bounded by `waiters_max`; a waiter that gave up leaves nothing behind; a lost outcome is told as unknown,
 //! never guessed (semantics 19). Not here: deciding outcomes (`fold`), or looking into the store (`handle`).
 
-use super::fold::Waited;
+use super::{api::StreamName, fold::Waited};
 use crate::record::Key;
 use dashmap::DashMap;
 use std::sync::{
@@ -18,7 +18,8 @@ pub struct Waiters {
     instance: String,
     waiters_max: usize,
     next: AtomicU64,
-    waiting: DashMap<u64, oneshot::Sender<Waited>>,
+    /// With the stream that is waited for: another one of the same topic decides about the record too.
+    waiting: DashMap<u64, (StreamName, oneshot::Sender<Waited>)>,
 }
 
 /// A place in the waiters; dropping it gives the place back.
@@ -36,21 +37,22 @@ impl Waiters {
     }
 
     /// `None`: too many wait already.
-    pub fn wait(self: &Arc<Self>) -> Option<Waiting> {
+    pub fn wait(self: &Arc<Self>, stream: &StreamName) -> Option<Waiting> {
         if self.waiting.len() >= self.waiters_max {
             return None;
         }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, outcome) = oneshot::channel();
-        self.waiting.insert(token, sender);
+        self.waiting.insert(token, (stream.clone(), sender));
         Some(Waiting { waiters: self.clone(), token, outcome })
     }
 
-    /// Gives an outcome to who waits for it, if it is one of ours.
-    pub fn tell(&self, name: &str, waited: Waited) {
+    /// Gives a stream's outcome to who waits for it, if it is one of ours.
+    pub fn tell(&self, stream: &StreamName, name: &str, waited: Waited) {
         let token = name.split_once('/').filter(|(instance, _)| *instance == self.instance);
         let token = token.and_then(|(_, token)| token.parse().ok());
-        if let Some((_, sender)) = token.and_then(|token: u64| self.waiting.remove(&token)) {
+        let told = token.and_then(|token: u64| self.waiting.remove_if(&token, |_, (of, _)| of == stream));
+        if let Some((_, (_, sender))) = told {
             let _ = sender.send(waited); // who waited may have gone
         }
     }
@@ -139,14 +141,18 @@ impl Drop for Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{app::Reason, engine::api::Outcome};
 
     #[tokio::test]
     async fn an_outcome_reaches_the_one_who_asked_and_leaves_nothing_behind() {
         let waiters = Arc::new(Waiters::new("me".into(), 2));
-        let (mut one, two) = (waiters.wait().expect("place"), waiters.wait().expect("place"));
-        assert!(waiters.wait().is_none(), "bounded");
-        waiters.tell(&two.header().replace("me", "other"), Waited::Seen);
-        waiters.tell(&one.header(), Waited::Seen);
+        let (kv, log): (StreamName, StreamName) = ("kv".into(), "log".into());
+        let (mut one, two) = (waiters.wait(&kv).expect("place"), waiters.wait(&kv).expect("place"));
+        assert!(waiters.wait(&kv).is_none(), "bounded");
+        waiters.tell(&kv, &two.header().replace("me", "other"), Waited::Seen);
+        let refused = Waited::Known(Outcome::Poisoned { reason: Reason::StepRejected, detail: "no".into() });
+        waiters.tell(&log, &one.header(), refused); // which reads the same topic
+        waiters.tell(&kv, &one.header(), Waited::Seen);
         assert_eq!(one.outcome().await, Some(Waited::Seen));
         drop((one, two));
         assert!(waiters.is_empty());

@@ -270,7 +270,7 @@ pub fn tell(stream: &Stream, confirmed: Confirmed, records_were: u64) {
         *lock(&stream.progress.newest) = Some(newest(&change.document));
     }
     for (name, waited) in confirmed.outcomes {
-        stream.shared.waiters.tell(&name, waited);
+        stream.shared.waiters.tell(stream.name(), &name, waited);
     }
     if !news.is_empty() {
         stream.shared.news.offer(news);
