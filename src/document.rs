@@ -5,6 +5,7 @@
 
 use crate::{
     clock,
+    origin::Origins,
     record::{Key, NotAPosition, Position},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -68,6 +69,8 @@ pub struct Document {
     pub position: Position,
     /// `None`: removed. What is left is a tombstone that its owner forgets after `tombstone_keep`.
     pub value: Option<Json>,
+    /// Of the emitted records among those taken in, so that a repeat is known.
+    pub origins: Origins,
 }
 
 impl Document {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod http;
 pub mod json;
 pub mod metrics;
+pub mod origin;
 pub mod partitioner;
 pub mod ports;
 pub mod record;

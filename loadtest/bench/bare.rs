@@ -76,6 +76,7 @@ fn upserts(slice: &Slice) -> Vec<Upsert> {
             updated_ms: record.time_ms,
             position: record.position,
             value: Some(Json::from_checked(text(value))),
+            origins: Default::default(),
         };
         newest.insert(key, Upsert { document, from_version: 0, expires_ms: None });
     }

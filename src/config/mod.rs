@@ -208,7 +208,7 @@ pub struct Embedded {
 pub struct Engine {
     /// Threads that run the pipeline's actors; 0: one per core, at most 8.
     pub threads: usize,
-    /// Writers per stream; keys are hashed over them.
+    /// Writers per stream; keys are hashed over them. More than 64 have nothing to do.
     pub shards: usize,
     /// Slices a writer's mailbox holds.
     pub mailbox_slices_max: usize,

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock,
+    origin::{LANES, lane_of},
     ports::{LogError, PartitionReader, PullLimit},
     record::Slice,
 };
@@ -266,13 +267,9 @@ impl PartitionConsumer {
     }
 }
 
-/// Which writer a key belongs to. Uses the upper half of the hash: the lower half places the key in the writer's maps.
+/// Which writer a key belongs to: all keys of a lane to the same one, which is what keeps what it emits in order.
 fn shard_of(key: &[u8], shards: usize) -> usize {
-    use std::hash::Hasher;
-    let mut hasher = rustc_hash::FxHasher::default();
-    hasher.write(key);
-    let upper = hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    ((upper * shards as u64) >> 32) as usize
+    lane_of(key) * shards.min(LANES) / LANES
 }
 
 impl Actor for PartitionConsumer {

@@ -238,6 +238,7 @@ mod tests {
             updated_ms: offset as i64,
             position: Position { epoch: 0, partition, offset },
             value: Some(Json::from_checked("1")),
+            origins: Default::default(),
         }
     }
 

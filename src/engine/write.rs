@@ -2,6 +2,7 @@
 //!
 //! The order is the promise: dead letters, rows and emits first, under ids made from the stamp; then one upsert per key,
 //! guarded. Children first, guard last: whatever moment the process dies, the replay repeats nothing and skips nothing.
+//! Emits of one lane are appended one after the other, so that who reads them knows a repeat (`origin`).
 //! Not here: when to cut (`batch`), who is told that records are finished (`shard_writer`).
 
 use super::{
@@ -19,6 +20,7 @@ use crate::{
     clock,
     document::Document,
     metrics,
+    origin::{ORIGIN_HEADER, Origin},
     ports::{EntityId, LogError, Store, StoreError, StoredRow, Upsert},
     record::{NewRecord, Position},
 };
@@ -37,8 +39,6 @@ const APPEND_WAIT: Duration = Duration::from_millis(500);
 /// Changes of one batch whose times are measured, and those of them that the summary of streams shows.
 const TIMED_MAX: usize = 64;
 const SAMPLED_MAX: usize = 4;
-/// The origin of what we append: `STREAM/POSITION`, so that a repeat is known.
-pub const ORIGIN_HEADER: &str = "statecast-origin";
 
 /// Takes the gathered batch through; returns what is confirmed. An error ends the generation.
 pub async fn run(
@@ -158,9 +158,7 @@ async fn children(effects: &mut Effects, stream: &Stream, writer: &WriterProgres
     for (name, rows) in by_name(std::mem::take(&mut effects.rows)) {
         insert_rows(stream, name, rows).await?;
     }
-    for (topic, records) in by_topic(std::mem::take(&mut effects.emits), stream) {
-        append_all(stream, writer, topic, records).await;
-    }
+    append_emits(stream, writer, std::mem::take(&mut effects.emits)).await;
     Ok(())
 }
 
@@ -184,15 +182,18 @@ fn by_name(rows: Vec<(&'static str, StoredRow)>) -> BTreeMap<&'static str, Vec<S
     by_name
 }
 
-fn by_topic(emits: Vec<(Emit, Position)>, stream: &Stream) -> BTreeMap<String, Vec<NewRecord>> {
-    let mut by_topic: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (emit, position) in emits {
-        let origin = format!("{}/{position}", stream.name());
-        let headers = vec![(ORIGIN_HEADER.to_owned(), Some(origin.into_bytes()))];
+/// What has to reach its topic in this order.
+type InOrder = Vec<NewRecord>;
+
+/// By topic, and within it by the partition and the lane of what they come from.
+fn by_lane(emits: Vec<(Emit, Origin)>) -> BTreeMap<(String, u32, u32), InOrder> {
+    let mut by_lane: BTreeMap<_, InOrder> = BTreeMap::new();
+    for (emit, origin) in emits {
+        let headers = vec![(ORIGIN_HEADER.to_owned(), Some(origin.to_string().into_bytes()))];
         let record = NewRecord { key: emit.key, value: emit.value, headers, ..NewRecord::default() };
-        by_topic.entry(emit.topic).or_default().push(record);
+        by_lane.entry((emit.topic, origin.position.partition, origin.lane)).or_default().push(record);
     }
-    by_topic
+    by_lane
 }
 
 async fn insert_rows(stream: &Stream, name: &'static str, rows: Vec<StoredRow>) -> Result<usize, String> {
@@ -210,6 +211,21 @@ async fn append_all(stream: &Stream, writer: &WriterProgress, topic: String, rec
     stream::iter(records)
         .for_each_concurrent(APPENDS_MAX, |record| append_one(stream, writer, topic, record))
         .await;
+    *lock(&writer.stuck) = None;
+}
+
+/// Appends emits, lane by lane: the next of a lane only when the log has acknowledged the one before, since one that was
+/// overtaken would be taken for a repeat.
+async fn append_emits(stream: &Stream, writer: &WriterProgress, emits: Vec<(Emit, Origin)>) {
+    if emits.is_empty() {
+        return;
+    }
+    let in_order = async |((topic, ..), records): ((String, u32, u32), InOrder)| {
+        for record in records {
+            append_one(stream, writer, &topic, record).await;
+        }
+    };
+    stream::iter(by_lane(emits)).for_each_concurrent(APPENDS_MAX, in_order).await;
     *lock(&writer.stuck) = None;
 }
 

@@ -3,23 +3,28 @@
 //! Invariant: what is decoded is what was encoded, JSON byte for byte; the head alone decides the guard, so a guarded
 //! write never reads JSON.
 //! Layout of a document: format (1), flags (1), version (u64), created and updated (i64 each), position (epoch u32,
-//! partition u32, offset u64), time of expiry (i64, where flagged), JSON. All little endian.
+//! partition u32, offset u64), time of expiry (i64, where flagged), JSON. All little endian. Where the key has taken in what
+//! was emitted, the format is another one, and before the JSON stand the length of its origins (u32) and their texts.
 
 use crate::{
     document::{Document, Json},
+    origin::{Origin, Origins},
     ports::StoredRow,
     record::{Key, Position},
 };
 
 const FORMAT: u8 = 1;
 const ROW_FORMAT: u8 = 2;
+const FORMAT_WITH_ORIGINS: u8 = 3;
+/// Between the texts of origins.
+const SEPARATOR: &str = ",";
 /// A row without a label has this length of it.
 const NO_LABEL: u32 = u32::MAX;
 const ALIVE: u8 = 1;
 const EXPIRES: u8 = 2;
 const HEAD_LEN: usize = 50;
 
-/// A document without key and JSON.
+/// A document without key, origins and JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     pub version: u64,
@@ -32,18 +37,22 @@ pub struct Head {
 }
 
 impl Head {
-    /// The document of this head; its JSON is left out.
+    /// The document of this head; its JSON and origins are left out.
     pub fn document(&self, key: Key, partial: Option<u32>) -> Document {
         let Head { version, created_ms, updated_ms, position, .. } = *self;
-        Document { key, partial, version, created_ms, updated_ms, position, value: None }
+        let origins = Origins::default();
+        Document { key, partial, version, created_ms, updated_ms, position, value: None, origins }
     }
 }
 
 pub fn encode(document: &Document, expires_ms: Option<i64>) -> fjall::Slice {
     let json = document.value.as_ref().map_or("", Json::text);
-    let mut bytes = Vec::with_capacity(HEAD_LEN + json.len());
+    let origins: Vec<String> = document.origins.as_slice().iter().map(Origin::to_string).collect();
+    let origins = origins.join(SEPARATOR);
+    let mut bytes = Vec::with_capacity(HEAD_LEN + origins.len() + json.len());
     let alive = if document.value.is_some() { ALIVE } else { 0 };
-    bytes.extend_from_slice(&[FORMAT, alive | if expires_ms.is_some() { EXPIRES } else { 0 }]);
+    let format = if origins.is_empty() { FORMAT } else { FORMAT_WITH_ORIGINS };
+    bytes.extend_from_slice(&[format, alive | if expires_ms.is_some() { EXPIRES } else { 0 }]);
     bytes.extend_from_slice(&document.version.to_le_bytes());
     bytes.extend_from_slice(&document.created_ms.to_le_bytes());
     bytes.extend_from_slice(&document.updated_ms.to_le_bytes());
@@ -51,16 +60,22 @@ pub fn encode(document: &Document, expires_ms: Option<i64>) -> fjall::Slice {
     if let Some(expires_ms) = expires_ms {
         bytes.extend_from_slice(&expires_ms.to_le_bytes());
     }
+    if !origins.is_empty() {
+        bytes.extend_from_slice(&(origins.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(origins.as_bytes());
+    }
     bytes.extend_from_slice(json.as_bytes());
     bytes.into()
 }
 
-/// The head and the JSON behind it; `None`: the value is broken.
-pub fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
+/// The head and what is behind it; `None`: the value is broken.
+pub fn head(bytes: &[u8]) -> Option<(Head, Rest<'_>)> {
     let ([format, flags], rest) = bytes.split_first_chunk::<2>()?;
-    if *format != FORMAT {
-        return None;
-    }
+    let has_origins = match *format {
+        FORMAT => false,
+        FORMAT_WITH_ORIGINS => true,
+        _ => return None,
+    };
     let (version, rest) = rest.split_first_chunk::<8>()?;
     let (created, rest) = rest.split_first_chunk::<8>()?;
     let (updated, rest) = rest.split_first_chunk::<8>()?;
@@ -77,13 +92,32 @@ pub fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
         alive: flags & ALIVE != 0,
         expires_ms,
     };
-    Some((head, rest))
+    Some((head, Rest { has_origins, bytes: rest }))
+}
+
+/// What stands behind a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest<'b> {
+    has_origins: bool,
+    bytes: &'b [u8],
+}
+
+impl<'b> Rest<'b> {
+    /// Origins, and the JSON behind them.
+    fn take_apart(self) -> Option<(Origins, &'b [u8])> {
+        if !self.has_origins {
+            return Some((Origins::default(), self.bytes));
+        }
+        let (origins, json) = split_text(self.bytes)?;
+        Some((Origins::parse(origins?.split(SEPARATOR))?, json))
+    }
 }
 
 /// Head and whole document of a key; `None`: the value is broken.
 pub fn decode(key: Key, partial: Option<u32>, bytes: &[u8]) -> Option<(Head, Document)> {
-    let (head, json) = head(bytes)?;
-    let mut document = head.document(key, partial);
+    let (head, rest) = head(bytes)?;
+    let (origins, json) = rest.take_apart()?;
+    let mut document = Document { origins, ..head.document(key, partial) };
     if head.alive {
         document.value = Some(Json::from_checked(std::str::from_utf8(json).ok()?));
     }
@@ -166,11 +200,18 @@ mod tests {
 
     fn documents() -> impl Strategy<Value = Document> {
         let head = (any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<u64>());
-        (head, prop::option::of("\"[^\"\\\\]{0,9}\"")).prop_map(|(head, json)| {
+        let origin = ("[a-z]{1,9}", any::<u32>(), any::<u64>(), 0..64_u32, any::<u32>());
+        let origins = prop::collection::vec(origin, 0..3);
+        (head, prop::option::of("\"[^\"\\\\]{0,9}\""), origins).prop_map(|(head, json, origins)| {
             let (version, created_ms, updated_ms, epoch, partition, offset) = head;
             let position = Position { epoch, partition, offset };
             let value = json.map(|json| Json::from_checked(&json));
-            Document { key: "k".into(), partial: Some(1), version, created_ms, updated_ms, position, value }
+            let origins = origins.into_iter().map(|(stream, partition, offset, lane, index)| {
+                let position = Position { epoch, partition, offset };
+                Origin { stream: stream.into(), position, lane, index }
+            });
+            let (key, partial, origins) = ("k".into(), Some(1), origins.collect::<Vec<_>>().into());
+            Document { key, partial, version, created_ms, updated_ms, position, value, origins }
         })
     }
 
@@ -193,7 +234,7 @@ mod tests {
         #[test]
         fn broken_values_are_told_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = (head(&bytes), decode("k".into(), None, &bytes), decode_row(0, "".into(), &bytes));
-            if bytes.first() != Some(&FORMAT) {
+            if !matches!(bytes.first(), Some(&(FORMAT | FORMAT_WITH_ORIGINS))) {
                 prop_assert_eq!(head(&bytes), None);
             }
         }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     document::Document,
+    origin::Origins,
     ports::{EntityId, Scan, StoreError},
     record::{Key, Position},
 };
@@ -166,6 +167,7 @@ struct Fields<'a> {
     created_ms: Option<i64>,
     updated_ms: Option<i64>,
     position: Option<Position>,
+    origins: Option<RawBsonRef<'a>>,
     schema: Option<i64>,
 }
 
@@ -184,6 +186,7 @@ impl<'a> Fields<'a> {
                 "created" => fields.created_ms = millis(value),
                 "updated" => fields.updated_ms = millis(value),
                 "position" => fields.position = value.as_document().and_then(position),
+                "origins" => fields.origins = Some(value),
                 "schema" => fields.schema = integer(value),
                 _ => {}
             }
@@ -209,8 +212,17 @@ impl<'a> Fields<'a> {
             updated_ms: self.updated_ms.ok_or("it has no time of its update")?,
             position: self.position.ok_or("it has no position")?,
             value,
+            origins: origins(self.origins).ok_or("its origins cannot be read")?,
         })
     }
+}
+
+/// Their texts in a list; there is none where nothing taken in was emitted.
+fn origins(value: Option<RawBsonRef<'_>>) -> Option<Origins> {
+    let Some(value) = value else { return Some(Origins::default()) };
+    let texts: Option<Vec<&str>> =
+        value.as_array()?.into_iter().map(|text| text.ok().and_then(RawBsonRef::as_str)).collect();
+    Origins::parse(texts?.into_iter())
 }
 
 fn id(value: RawBsonRef<'_>) -> Option<(&str, Option<u32>)> {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::{Poison, Reason},
     document::{Document, Json},
+    origin::Origin,
     ports::{EntityId, StoreError, StoredRow, Upsert},
     record::Position,
 };
@@ -75,6 +76,9 @@ struct Stored<'a> {
     /// The record's time; what decides between two partitions.
     time: DateTime,
     position: At,
+    /// As texts; there where the key has taken in what was emitted.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    origins: &'a [Origin],
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<DateTime>,
     schema: i32,
@@ -82,7 +86,8 @@ struct Stored<'a> {
 
 impl<'a> Stored<'a> {
     fn new(upsert: &'a Upsert, form: Form) -> Self {
-        let Document { key, partial, version, created_ms, updated_ms, position, value } = &upsert.document;
+        let Document { key, partial, version, created_ms, updated_ms, position, value, origins } =
+            &upsert.document;
         let time = DateTime::from_millis(*updated_ms);
         Stored {
             _id: Id::new(key, *partial),
@@ -95,6 +100,7 @@ impl<'a> Stored<'a> {
             updated: time,
             time,
             position: (*position).into(),
+            origins: origins.as_slice(),
             expires: upsert.expires_ms.map(DateTime::from_millis),
             schema: SCHEMA,
         }

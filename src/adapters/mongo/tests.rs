@@ -25,6 +25,7 @@ fn upsert(key: &str, from_version: u64, value: Option<&str>) -> Upsert {
         updated_ms: 2,
         position: Position { epoch: 4, partition: 3, offset: 1041 },
         value: value.map(|json| Json::parse(json).expect("JSON")),
+        origins: Default::default(),
     };
     Upsert { document, from_version, expires_ms: value.is_none().then_some(9) }
 }

@@ -28,6 +28,7 @@ fn document(key: &str, bytes: usize, offset: u64) -> Document {
         updated_ms: offset as i64,
         position: Position { epoch: 0, partition: 0, offset },
         value: Some(Json::from_checked(&format!("\"{}\"", "x".repeat(bytes)))),
+        origins: Default::default(),
     }
 }
 

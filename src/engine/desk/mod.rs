@@ -17,11 +17,11 @@ use super::{
     read,
     stream::Stream,
     supervisor::Supervisor,
-    write::ORIGIN_HEADER,
 };
 use crate::{
     clock,
     document::Json,
+    origin::ORIGIN_HEADER,
     ports::{LogError, PullLimit, StoreError},
     record::{Key, NewRecord, Position, Slice},
 };

@@ -6,6 +6,7 @@
 
 use crate::{
     document::Document,
+    origin::Origins,
     record::{Key, Position},
 };
 use rustc_hash::FxHashMap;
@@ -20,6 +21,7 @@ pub struct Held<E> {
     pub created_ms: i64,
     pub updated_ms: i64,
     pub position: Position,
+    pub origins: Origins,
     /// `None`: removed.
     pub entity: Option<E>,
 }
@@ -156,7 +158,8 @@ impl<E> Cache<E> {
     /// Accounts for the size of what a slot now holds.
     pub fn weigh(&mut self, slot: SlotId, entity_bytes: usize) {
         let Some(place) = self.slots.get_mut(slot as usize) else { return };
-        let bytes = slot_bytes::<E>() + place.key.len() + entity_bytes;
+        let origins_bytes = place.held.as_ref().map_or(0, |held| held.origins.size());
+        let bytes = slot_bytes::<E>() + place.key.len() + entity_bytes + origins_bytes;
         self.bytes = self.bytes - place.bytes + bytes;
         place.bytes = bytes;
     }
@@ -200,6 +203,7 @@ impl<E> Slot<E> {
             updated_ms: held.updated_ms,
             position: held.position,
             value,
+            origins: held.origins.clone(),
         }
     }
 }
@@ -210,7 +214,7 @@ mod tests {
 
     fn held(version: u64) -> Held<u32> {
         let position = Position { epoch: 0, partition: 0, offset: version };
-        Held { version, created_ms: 0, updated_ms: 0, position, entity: Some(1) }
+        Held { version, created_ms: 0, updated_ms: 0, position, origins: Origins::default(), entity: Some(1) }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The order is: `gather` parts, load what is `missing` and the rows' firsts, `fold`, write the effects, `settle` what
 //! the store did not take, `confirm`. Invariant: a record is taken in at most once per entity (what the entity's position
-//! already covers is skipped), and refusals are decided record by record, before anything is coalesced.
+//! already covers is skipped, and so is what its origin says was taken in before), and refusals are decided record by record, before anything is coalesced.
 //! Not here: when to cut (`batch`), and every kind of waiting (`shard_writer`).
 
 pub mod cache;
@@ -21,6 +21,7 @@ use super::{api::Outcome, api::StreamName, watermark::SliceId};
 use crate::{
     app::{App, Emit, Poison, Reason, Reject},
     document::Document,
+    origin::Origin,
     ports::{StoredRow, Upsert},
     record::{Position, Slice},
 };
@@ -94,7 +95,7 @@ pub struct Effects {
     pub letters: Vec<Letter>,
     /// Then rows and emits, under ids made from the stamp.
     pub rows: Vec<(&'static str, StoredRow)>,
-    pub emits: Vec<(Emit, Position)>,
+    pub emits: Vec<(Emit, Origin)>,
     /// Last, the guard: one upsert per key.
     pub upserts: Vec<Upsert>,
 }

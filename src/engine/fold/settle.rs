@@ -62,6 +62,7 @@ impl<A: App> Fold<A> {
             created_ms: document.created_ms,
             updated_ms: document.updated_ms,
             position: document.position,
+            origins: document.origins.clone(),
             entity,
         })
     }

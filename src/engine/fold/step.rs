@@ -1,6 +1,7 @@
 //! One record against one entity, and a whole batch of them.
 //!
-//! Invariant: what an entity's position covers is skipped; a refused record changes nothing; versions are dense.
+//! Invariant: what an entity's position covers is skipped, and so is a record whose origin is not newer than the one it
+//! remembers; a refused record changes nothing; versions are dense.
 
 use super::{
     Early, Effects, End, Fault, Flight, Fold, FoldSettings, Letter,
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     app::{App, At, Emit, Poison, Reason, Refused, RefusedKind, Reject, Row},
     json,
+    origin::{self, Origin, Origins},
     ports::{StoredRow, Upsert},
     record::{Key, Position, Record, Stamp},
 };
@@ -160,7 +162,13 @@ impl<A: App> Stepper<'_, A> {
         if self.has_seen(slot.held.as_ref(), record) {
             return End::Seen;
         }
-        match self.try_step(slot, record, early) {
+        // Few records have headers, and fewer were emitted.
+        let origin = if record.headers.is_empty() { None } else { Origin::of(record.headers) };
+        let remembered = slot.held.as_ref().map(|held| &held.origins);
+        if origin.as_ref().zip(remembered).is_some_and(|(origin, held)| held.have_seen(origin)) {
+            return End::Seen;
+        }
+        match self.try_step(slot, record, early, origin) {
             Ok(()) => End::Applied,
             Err(reject) => End::Rejected(Box::new(reject)),
         }
@@ -183,6 +191,7 @@ impl<A: App> Stepper<'_, A> {
         slot: &mut Slot<A::Entity>,
         record: &Record<'_>,
         early: Early<A::Event>,
+        origin: Option<Origin>,
     ) -> Result<(), Reject> {
         let event = match early {
             Early::Event(event, _) => Some(*event),
@@ -217,7 +226,7 @@ impl<A: App> Stepper<'_, A> {
             self.firsts.entry(id).or_insert(record.position);
         }
         self.keep_effects(&key, rows, emits, record);
-        advance(slot, entity, record, created_ms);
+        advance(slot, entity, record, created_ms, origin);
         Ok(())
     }
 
@@ -256,7 +265,14 @@ impl<A: App> Stepper<'_, A> {
             let time_ms = time_ms.unwrap_or(record.time_ms);
             self.effects.rows.push((name, StoredRow { id, key, label, first, time_ms, json }));
         }
-        self.effects.emits.extend(emits.into_iter().map(|emit| (emit, record.position)));
+        if emits.is_empty() {
+            return;
+        }
+        let lane =
+            if self.settings.by_partition { 0 } else { origin::lane_of(record.key.unwrap_or_default()) };
+        let (stream, position, lane) = (&self.settings.stream, record.position, lane as u32);
+        let origin = |index| Origin { stream: stream.clone(), position, lane, index };
+        self.effects.emits.extend(emits.into_iter().zip(0..).map(|(emit, index)| (emit, origin(index))));
     }
 }
 
@@ -282,9 +298,21 @@ fn check_condition<E>(held: Option<&Held<E>>, record: &Record<'_>) -> Result<(),
     Err(Reject::Refused(Refused { kind: RefusedKind::Precondition, detail }))
 }
 
-fn advance<E>(slot: &mut Slot<E>, entity: Option<E>, record: &Record<'_>, created_ms: i64) {
-    let version = slot.held.as_ref().map_or(0, |held| held.version) + 1;
+fn advance<E>(
+    slot: &mut Slot<E>,
+    entity: Option<E>,
+    record: &Record<'_>,
+    created_ms: i64,
+    origin: Option<Origin>,
+) {
+    let (version, mut origins) = match slot.held.take() {
+        Some(held) => (held.version + 1, held.origins),
+        None => (1, Origins::default()),
+    };
+    if let Some(origin) = origin {
+        origins.take(origin);
+    }
     let (updated_ms, position) = (record.time_ms, record.position);
-    slot.held = Some(Held { version, created_ms, updated_ms, position, entity });
+    slot.held = Some(Held { version, created_ms, updated_ms, position, origins, entity });
     slot.applied += 1;
 }

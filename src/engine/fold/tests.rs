@@ -47,6 +47,7 @@ pub(super) fn document(key: &str, partition: u32, offset: u64, version: u64, upd
         updated_ms,
         position: Position { epoch: 0, partition, offset },
         value: Some(crate::document::Json::from_checked("\"stored\"")),
+        origins: Default::default(),
     }
 }
 
@@ -267,4 +268,79 @@ fn an_abandoned_batch_is_loaded_anew() {
     fold.abandon();
     gather(&mut fold, flight(0, 1, &[(1, 0, "a", Some("1"))]));
     assert_eq!(fold.missing().len(), 1);
+}
+
+/// Records of which some were emitted: offset, key, value, origin.
+fn emitted(rows: &[(u64, &str, Option<&str>, &str)]) -> Arc<Flight> {
+    let mut slice = Slice::new(0, 0);
+    for (offset, key, value, origin) in rows {
+        let header = (crate::origin::ORIGIN_HEADER.as_bytes(), Some(origin.as_bytes()));
+        let headers = (!origin.is_empty()).then_some(header).into_iter();
+        slice.push(*offset, 5, Some(key.as_bytes()), value.map(str::as_bytes), headers);
+    }
+    Arc::new(Flight { slice, id: 0, assignment: Arc::new(Assignment::new(1, 0)), permit: None })
+}
+
+fn origins(texts: &[&str]) -> crate::origin::Origins {
+    crate::origin::Origins::parse(texts.iter().copied()).expect("origins")
+}
+
+#[test]
+fn what_was_emitted_again_is_skipped_within_a_batch_and_across_them() {
+    let mut fold = fold();
+    let first = [
+        (1, "a", Some("1"), "up/0.0.5/9/0"),
+        (2, "a", Some("2"), "up/0.0.6/9/0"),
+        (3, "a", Some("1"), "up/0.0.5/9/0"),
+        (4, "a", Some("3"), ""),
+        (5, "b", Some("4"), "up/0.0.5/9/0"),
+    ];
+    gather(&mut fold, emitted(&first));
+    fold.admit(Vec::new()).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 3, 0, Some("3")), ("b", 1, 0, Some("4"))]);
+    assert_eq!(effects.upserts[0].document.origins, origins(&["up/0.0.6/9/0"]));
+    let confirmed = fold.confirm();
+    assert_eq!((confirmed.counts.stored, confirmed.counts.seen), (4, 1));
+    assert_eq!(confirmed.finished[0].records, 5, "a repeat is finished like any other");
+    // Of another step, of another emit of the same, of another partition, of the stream made anew; and a removal.
+    let next = [
+        (6, "a", Some("2"), "up/0.0.6/9/0"),
+        (7, "a", Some("5"), "up/0.0.6/9/1"),
+        (8, "a", Some("6"), "up/0.1.1/9/0"),
+        (9, "a", None, "up/1.0.0/9/0"),
+        (10, "a", Some("7"), "up/1.0.0/9/0"),
+    ];
+    gather(&mut fold, emitted(&next));
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 6, 3, None)]);
+    assert_eq!(effects.upserts[0].document.origins, origins(&["up/0.1.1/9/0", "up/1.0.0/9/0"]));
+    assert_eq!(fold.confirm().counts.seen, 2);
+}
+
+#[test]
+fn what_was_emitted_again_is_known_by_whoever_loads_the_entity() {
+    let mut fold = fold();
+    let rows = [(20, "a", Some("1"), "up/0.0.5/9/0"), (21, "a", Some("2"), "up/0.0.7/9/0")];
+    gather(&mut fold, emitted(&rows));
+    let stored = Document { origins: origins(&["up/0.0.6/9/0"]), ..document("a", 0, 3, 9, 5) };
+    fold.admit(vec![stored]).expect("admit");
+    assert_eq!(shape(&fold.fold(None).expect("fold")), [("a", 10, 9, Some("2"))]);
+    // Another instance took in both meanwhile, from what was emitted before.
+    let beyond = Document { origins: origins(&["up/0.0.7/9/0"]), ..document("a", 0, 15, 10, 5) };
+    assert!(fold.settle(vec![beyond], Vec::new()).expect("settle").upserts.is_empty());
+    let confirmed = fold.confirm();
+    assert_eq!((confirmed.counts.seen, confirmed.counts.stored), (2, 0));
+    assert_eq!(confirmed.changes[0].document.version, 10, "told, since who stored it may not have");
+}
+
+#[test]
+fn a_replay_that_a_person_asked_for_is_no_repeat() {
+    let mut fold = fold();
+    let rows = [(1, "a", Some("1"), "dlq/0.0.5"), (2, "a", Some("1"), "dlq/0.0.5"), (3, "a", Some("2"), "?")];
+    gather(&mut fold, emitted(&rows));
+    fold.admit(Vec::new()).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 3, 0, Some("2"))]);
+    assert!(effects.upserts[0].document.origins.is_empty());
 }

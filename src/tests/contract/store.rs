@@ -3,6 +3,7 @@
 use super::{scans::row, unique};
 use crate::{
     document::{Document, Json},
+    origin::Origins,
     ports::{EntityId, RowScan, Scan, Store, Upsert},
     record::Position,
 };
@@ -41,6 +42,7 @@ macro_rules! store_suite {
             a_removed_key_is_a_tombstone_and_can_return
             names_with_dollar_and_dot_survive
             json_of_every_kind_survives
+            what_is_remembered_of_emitted_records_is_kept
             streams_do_not_see_each_other
             the_same_identity_keeps_its_epoch
             marks_are_kept_by_name
@@ -88,6 +90,7 @@ pub fn upsert(key: &str, version: u64, offset: u64, json: &str) -> Upsert {
         updated_ms: 1_000 + offset as i64,
         position: at(0, offset),
         value: Some(Json::parse(json).expect("json")),
+        origins: Origins::default(),
     };
     Upsert { document, from_version: version - 1, expires_ms: None }
 }
@@ -346,6 +349,28 @@ pub async fn the_same_identity_keeps_its_epoch(factory: &impl StoreFactory) {
     }
     assert_eq!(store.epoch(&other, "y").await.expect("epoch"), (0, false));
     assert_eq!(store.epoch(&stream, "z").await.expect("epoch"), (2, true));
+}
+
+pub async fn what_is_remembered_of_emitted_records_is_kept(factory: &impl StoreFactory) {
+    let store = factory.store();
+    let stream = prepared(&store).await;
+    let origins = |texts: &[&str]| Origins::parse(texts.iter().copied()).expect("origins");
+    let (mut first, mut next) = (upsert("a", 1, 0, "1"), upsert("a", 2, 1, "{\"b\":2}"));
+    first.document.origins = origins(&["orders/0.3.1041/63/2"]);
+    next.document.origins = origins(&["orders/0.3.1041/63/2", "agents-routing/4.0.18446744073709551615/0/0"]);
+    let mut gone = removal("b", 1, 2, 100);
+    gone.document.origins = origins(&["orders/0.0.0/0/0"]);
+    let plain = upsert("c", 1, 3, "3");
+    write(&store, &stream, &[first.clone(), gone.clone(), plain.clone()]).await;
+    assert_eq!(load(&store, &stream, "a").await, Some(first.document));
+    assert_eq!(write(&store, &stream, std::slice::from_ref(&next)).await, 1);
+    let scan = Scan { limit: 9, with_removed: true, ..Scan::default() };
+    let all = [next.document.clone(), gone.document, plain.document];
+    assert_eq!(store.scan(&stream, scan).await.expect("scan"), all);
+    let mut without = upsert("a", 3, 4, "4");
+    without.document.origins = Origins::default();
+    assert_eq!(write(&store, &stream, std::slice::from_ref(&without)).await, 1);
+    assert_eq!(load(&store, &stream, "a").await, Some(without.document));
 }
 
 pub async fn marks_are_kept_by_name(factory: &impl StoreFactory) {

@@ -21,6 +21,7 @@ use crate::{
         watermark::Watermark,
         write,
     },
+    origin::lane_of,
     record::Slice,
     tests::live::stage::Stage,
 };
@@ -185,8 +186,7 @@ impl Instance {
         consumer.next = last + 1;
         let mut split = vec![Vec::new(); shards];
         for (index, record) in slice.iter().enumerate() {
-            let shard =
-                record.key.unwrap_or_default().iter().map(|&b| usize::from(b)).sum::<usize>() % shards;
+            let shard = lane_of(record.key.unwrap_or_default()) % shards;
             split[shard].push(index as u32);
         }
         let assignment = consumer.assignment.clone();

@@ -5,6 +5,7 @@
 //! `STATECAST_SEEDS=100000` runs more of them.
 //! Not here: threads and actors (`tests/engine.rs`), real services (`tests/e2e`, `src/tests/faults`).
 
+mod downstream;
 mod group;
 mod instance;
 mod model;
@@ -99,6 +100,9 @@ pub struct Seen {
     held: u64,
     evicted: u64,
     watchers_moved: u64,
+    /// Of what was emitted: again, and behind something newer of the same key.
+    emitted_again: u64,
+    emitted_late: u64,
 }
 
 impl Seen {
@@ -120,6 +124,8 @@ impl Seen {
             (&mut self.held, other.held),
             (&mut self.evicted, other.evicted),
             (&mut self.watchers_moved, other.watchers_moved),
+            (&mut self.emitted_again, other.emitted_again),
+            (&mut self.emitted_late, other.emitted_late),
         ];
         pairs.into_iter().for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -277,7 +283,14 @@ fn rule_07_an_event_counts_once_whatever_is_repeated() {
 #[test]
 fn rule_08_letters_and_emits_are_at_least_once_and_always_the_same() {
     let profile = Profile { app: App::Tally, poison: 20, crashes: 2, late: 15, ..MIXTURE };
-    rule("rule_08", profile, |seen| seen.crashes.min(seen.lost_replies));
+    rule("rule_08_letters", profile, |seen| seen.crashes.min(seen.lost_replies));
+}
+
+/// An instance dies after what it emitted was appended and before its offset was committed, and its successor emits it again.
+#[test]
+fn rule_08_who_reads_what_was_emitted_takes_each_in_once_and_in_order() {
+    let profile = Profile { app: App::Tally, crashes: 3, sick: 2, losses: 2, late: 15, ..MIXTURE };
+    rule("rule_08_who_reads", profile, |seen| seen.crashes.min(seen.emitted_again).min(seen.emitted_late));
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //!
 //! Not here: anything of the engine's own thinking.
 
+use super::tally;
 use crate::{
     document::{Document, Json},
     engine::fold::CONDITION_HEADER,
+    origin::lane_of,
     record::Position,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +63,10 @@ pub struct Model {
     pub fates: BTreeMap<(u32, u64), Fate>,
     /// Who was first with an event id.
     pub firsts: BTreeMap<String, Position>,
-    /// What is emitted, by the position it comes from: always the same.
+    /// What is emitted, by its origin: always the same.
     pub emits: BTreeMap<String, Vec<u8>>,
+    /// Ids of the events that each key counted, in order.
+    pub counted: BTreeMap<String, Vec<String>>,
     sums: BTreeMap<String, i64>,
     seen: BTreeSet<String>,
 }
@@ -104,6 +108,7 @@ impl Model {
             updated_ms: rec.time_ms,
             position: rec.position(),
             value,
+            origins: Default::default(),
         }))
     }
 
@@ -115,7 +120,11 @@ impl Model {
         if self.seen.insert(id.clone()) {
             *sum += n;
             self.firsts.insert(id.clone(), rec.position());
-            self.emits.insert(format!("kv/{}", rec.position()), sum.to_string().into_bytes());
+            for index in 0..2 {
+                let origin = format!("kv/{}/{}/{index}", rec.position(), lane_of(key.as_bytes()));
+                self.emits.insert(origin, tally::emitted(id, *sum));
+            }
+            self.counted.entry(key.to_owned()).or_default().push(id.clone());
         }
         sum.to_string()
     }

@@ -1,6 +1,6 @@
 //! The judgement at rest: everything is as a plain fold of the log has it, wherever one looks.
 
-use super::{run::Run, watch::Watcher, world::STREAM};
+use super::{downstream, run::Run, watch::Watcher, world::STREAM};
 use std::collections::BTreeMap;
 
 impl Run<'_> {
@@ -37,6 +37,11 @@ impl Run<'_> {
             "dead letters"
         );
         self.check_children(&inner);
+        let (emitted, counted) = (inner.emitted.clone(), inner.model.counted.clone());
+        drop(inner);
+        let (again, late) = downstream::judge(&mut self.rng, &emitted, &counted);
+        let mut inner = self.world.inner();
+        (inner.seen.emitted_again, inner.seen.emitted_late) = (again, late);
         drop(inner);
         for (key, document) in &expected {
             assert_eq!(self.world.document(key).as_ref(), Some(document), "{key} at rest");
@@ -62,7 +67,7 @@ impl Run<'_> {
         assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), inner.model.firsts, "who was first");
         let mut emitted = BTreeMap::new();
         for record in &inner.emitted {
-            let origin = record.headers.iter().find(|(name, _)| name == crate::engine::write::ORIGIN_HEADER);
+            let origin = record.headers.iter().find(|(name, _)| name == crate::origin::ORIGIN_HEADER);
             let origin = origin.and_then(|(_, value)| value.clone()).expect("an origin");
             let origin = String::from_utf8(origin).expect("text");
             let value = record.value.clone().expect("a value");

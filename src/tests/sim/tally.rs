@@ -1,4 +1,5 @@
-//! An app that counts events once by their own id, keeps a row of each, and emits the sum after it.
+//! An app that counts events once by their own id, keeps a row of each, and emits each twice: under its key, and under one
+//! that gets those of all keys.
 
 use crate::{
     app::{App, At, Emit, Poison, Reason, Row, Step},
@@ -12,6 +13,13 @@ pub struct Tally;
 
 pub const ROWS: &str = "events";
 pub const EMITS: &str = "sums";
+/// The key of what is emitted of all keys.
+pub const OF_ALL: &str = "all";
+
+/// What is emitted of an event, after which its key had this sum.
+pub fn emitted(id: &str, sum: i64) -> Vec<u8> {
+    format!("{{\"id\":\"{id}\",\"sum\":{sum}}}").into_bytes()
+}
 
 impl App for Tally {
     type Event = (String, i64);
@@ -33,11 +41,11 @@ impl App for Tally {
             return Step::keep(was.unwrap_or_default());
         }
         let sum = was.unwrap_or_default() + n;
-        let (key, value) = (at.stamp.key.as_bytes().to_vec(), sum.to_string().into_bytes());
-        Step {
-            entity: Some(sum),
-            rows: vec![Row::new(ROWS, id, Json::from_checked(&n.to_string()))],
-            emits: vec![Emit { topic: EMITS.into(), key: Some(key), value: Some(value) }],
-        }
+        let emit = |key: &str| {
+            let (key, value) = (Some(key.as_bytes().to_vec()), Some(emitted(&id, sum)));
+            Emit { topic: EMITS.into(), key, value }
+        };
+        let emits = vec![emit(at.stamp.key), emit(OF_ALL)];
+        Step { entity: Some(sum), rows: vec![Row::new(ROWS, id, Json::from_checked(&n.to_string()))], emits }
     }
 }
