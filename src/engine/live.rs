@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// A live client, by a number that is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,12 +189,15 @@ struct Inner {
     clients_max: usize,
     next: AtomicU64,
     stopping: AtomicBool,
+    /// Every client was told goodbye, or there was no time for it.
+    stopped: CancellationToken,
 }
 
 impl Live {
     pub(super) fn new(orders: mpsc::Sender<Order>, stats: Arc<Stats>, clients_max: usize) -> Self {
         let (next, stopping) = (AtomicU64::new(1), AtomicBool::new(false));
-        Live { inner: Arc::new(Inner { orders, stats, clients_max, next, stopping }) }
+        let stopped = CancellationToken::new();
+        Live { inner: Arc::new(Inner { orders, stats, clients_max, next, stopping, stopped }) }
     }
 
     /// Takes a client in; from now on its listener is told what its rooms change to.
@@ -247,10 +251,16 @@ impl Live {
     /// Tells every client that the service stops, and closes them; returns when that is done. New clients are refused.
     pub async fn goodbye(&self, reason: &str) {
         self.inner.stopping.store(true, Ordering::Release);
+        let _stopped = self.inner.stopped.clone().drop_guard();
         let reason = reason.to_owned();
         self.wait(|done| Order::Goodbye { reason, done }).await;
         tokio::time::sleep(GOODBYE_GRACE).await;
         self.wait(|done| Order::Close { done }).await;
+    }
+
+    /// Waits until every client was told goodbye, or there was no time for it: whoever comes now comes for nothing.
+    pub async fn stopped(&self) {
+        self.inner.stopped.cancelled().await;
     }
 
     async fn wait(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {

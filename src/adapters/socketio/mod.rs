@@ -1,7 +1,7 @@
 //! The Socket.IO outside: stock clients of v4, by websocket and polling, on the default namespace.
 //!
 //! Invariant: handlers are there before a client hears that it is connected, so no early event is lost; nothing a client
-//! sends or fails to read takes more memory than configured; a page of a foreign origin opens no session.
+//! sends or fails to read takes more memory than configured, nor holds up a stop; a page of a foreign origin opens no session.
 //! Not here: rooms, answers, pace (`engine`).
 
 pub mod calls;
@@ -25,7 +25,7 @@ use crate::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -36,9 +36,13 @@ use socketioxide::{
     socket::{DisconnectReason, Sid},
 };
 use std::{sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
 
 /// Attachments carry nothing here; one is let through so that its sender gets an answer instead of a cut.
 const ATTACHMENTS_MAX: usize = 1;
+
+/// A request of a session that nobody ended has so long once the service has stopped.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What engine.io answers for a session it does not know: a stock client then opens a new one.
 const UNKNOWN_SESSION: &str = "{\"code\":1,\"message\":\"Session ID unknown\"}";
@@ -48,6 +52,8 @@ struct Gate {
     live: Live,
     lines: Lines,
     origins: Arc<[String]>,
+    /// The body of a request has so long to come.
+    body_time_max: Duration,
 }
 
 /// The routes of `/socket.io/`.
@@ -70,8 +76,12 @@ pub fn routes(live: Live, config: &Config) -> Router {
         .ping_interval(ms(config.live.ping_interval_ms))
         .ping_timeout(ms(config.live.ping_timeout_ms))
         .build_svc();
-    let gate =
-        Gate { live, lines: Lines::default(), origins: config.security.allowed_origins.as_slice().into() };
+    let gate = Gate {
+        live,
+        lines: Lines::default(),
+        origins: config.security.allowed_origins.as_slice().into(),
+        body_time_max: ms(config.server.body_timeout_ms),
+    };
     let admitting = gate.clone();
     let admit = move |socket: SocketRef| {
         let admitted = admitting.admit(&socket);
@@ -116,6 +126,33 @@ impl Gate {
     }
 }
 
+impl Gate {
+    fn too_slow(&self) -> Response {
+        let detail = format!("the body was not complete after {} ms", self.body_time_max.as_millis());
+        Problem::new(Kind::BodyTimeout, detail).into_response()
+    }
+
+    /// `None`: the session has ended meanwhile, or the service has stopped. One that has not joined yet has no line; it is
+    /// told of a stop when it joins.
+    async fn until_over<T>(&self, line: Option<&Line>, work: impl Future<Output = T>) -> Option<T> {
+        let session_ends = async {
+            match line {
+                Some(line) => line.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let too_late = async {
+            self.live.stopped().await;
+            sleep(LAST_REQUEST).await;
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = session_ends => None,
+            () = too_late => None,
+        }
+    }
+}
+
 fn closed(refusal: Refusal) -> Closed {
     Closed(Problem::from(refusal).json())
 }
@@ -149,18 +186,20 @@ async fn watch(State(gate): State<Gate>, request: Request, next: Next) -> Respon
         }
         return answer;
     }
-    let Some(line) = line else { return next.run(request).await };
-    if request.method() != axum::http::Method::GET {
-        return next.run(request).await;
+    if request.method() != Method::GET {
+        let read = timeout(gate.body_time_max, gate.until_over(line.as_deref(), next.run(request))).await;
+        return read.map_or_else(|_| gate.too_slow(), |read| read.unwrap_or_else(unknown_session));
     }
-    line.poll_began(counter.as_ref());
-    tokio::select! {
-        answer = next.run(request) => {
-            line.poll_answered(content_length(answer.headers()));
-            answer
-        }
-        () = line.ended() => unknown_session(),
+    if let Some(line) = &line {
+        line.poll_began(counter.as_ref());
     }
+    let Some(answer) = gate.until_over(line.as_deref(), next.run(request)).await else {
+        return unknown_session();
+    };
+    if let Some(line) = &line {
+        line.poll_answered(content_length(answer.headers()));
+    }
+    answer
 }
 
 fn on_websocket(line: &Line, counter: Option<&Arc<Counter>>) {

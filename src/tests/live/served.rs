@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpListener,
     process::{Child, ChildStdin, ChildStdout, Command},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ pub struct Served {
     news: Arc<NewsBox>,
     system: actix_rt::System,
     stop: CancellationToken,
+    serving: JoinHandle<usize>,
 }
 
 impl Served {
@@ -60,8 +62,8 @@ impl Served {
         let (stop, options) = (CancellationToken::new(), counted::Options::from(&config.live));
         let accept = serve::Accept::public(&config.server);
         let wrap = move |socket| counted::Connection::new(socket, options);
-        tokio::spawn(serve::run(listener, router, accept, wrap, stop.clone()));
-        Served { engine, live, url, news, system, stop }
+        let serving = tokio::spawn(serve::run(listener, router, accept, wrap, stop.clone()));
+        Served { engine, live, url, news, system, stop, serving }
     }
 
     /// Stores a value and tells it.
@@ -69,6 +71,13 @@ impl Served {
         let news = self.engine.write("kv", key, value);
         self.news.offer([news.clone()]);
         news
+    }
+
+    /// Stops as the process does; how many connections had to be cut at the deadline.
+    pub async fn end(&mut self) -> usize {
+        self.live.goodbye("stop").await;
+        self.stop.cancel();
+        timeout(PATIENCE, &mut self.serving).await.expect("the stop ends").expect("no panic")
     }
 
     /// Waits until there are so many clients.

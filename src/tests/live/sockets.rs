@@ -2,8 +2,13 @@
 //! other.
 
 use super::served::{Served, Stock};
+use crate::config::Config;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const BOTH: [&str; 2] = ["websocket", "polling"];
 
@@ -291,4 +296,67 @@ async fn a_thousand_changes_to_many_clients_of_one_room() {
             assert_eq!(all, 1_000, "{room}");
         }
     }
+}
+
+/// A session by polling, as far as asked.
+async fn polling(served: &Served, joins: bool) -> String {
+    let url = format!("{}/socket.io/?EIO=4&transport=polling", served.url);
+    let open = reqwest::get(&url).await.expect("an answer").text().await.expect("text");
+    let open: Value = serde_json::from_str(open.trim_start_matches('0')).expect("JSON");
+    let url = format!("{url}&sid={}", open["sid"].as_str().expect("a session"));
+    if joins {
+        let joined = reqwest::Client::new().post(&url).body("40").send().await.expect("an answer");
+        assert_eq!(joined.status(), 200);
+        // A ping may come before the answer.
+        while !reqwest::get(&url).await.expect("an answer").text().await.expect("text").contains("40{") {}
+    }
+    url
+}
+
+/// Sends what stands before the body and some of it.
+async fn half_sent(served: &Served, url: &str) -> TcpStream {
+    let host = served.url.trim_start_matches("http://");
+    let path = url.trim_start_matches(&served.url);
+    let mut socket = TcpStream::connect(host).await.expect("connected");
+    let half = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n42[\"subsc");
+    socket.write_all(half.as_bytes()).await.expect("sent");
+    socket
+}
+
+async fn told(mut socket: TcpStream) -> String {
+    let mut told = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_string(&mut told));
+    read.await.expect("in time").expect("read");
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_poll_and_for_no_body_of_one() {
+    let patient = |config: &mut Config| {
+        (config.server.stop_deadline_ms, config.server.body_timeout_ms) = (60_000, 60_000);
+    };
+    let mut served = Served::start(patient).await;
+    let (mut polls, mut halves) = (Vec::new(), Vec::new());
+    for joins in [true, false] {
+        let url = polling(&served, joins).await;
+        halves.push(half_sent(&served, &url).await);
+        polls.push(tokio::spawn(async move { reqwest::get(url).await.map(|answer| answer.status()) }));
+    }
+    assert_eq!(served.end().await, 0, "nothing had to be cut");
+    for half in halves {
+        let told = told(half).await;
+        assert!(told.starts_with("HTTP/1.1 400"), "{told}");
+    }
+    for poll in polls {
+        poll.await.expect("no panic").expect("an answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_a_poll_that_does_not_come_ends_its_connection() {
+    let served = Served::start(|config| config.server.body_timeout_ms = 300).await;
+    let url = polling(&served, true).await;
+    let told = told(half_sent(&served, &url).await).await;
+    assert!(told.starts_with("HTTP/1.1 408"), "{told}");
+    served.until_clients(1).await;
 }
