@@ -48,6 +48,7 @@ metrics! {
     BATCH_SECONDS "statecast_batch_seconds" Seconds "From cut to confirmation of a batch, by stream";
     LOADED "statecast_entities_loaded_total" Counter "Entities asked of the store because no writer held them, by stream";
     EVICTED "statecast_entities_evicted_total" Counter "Entities dropped from a bounded cache, by stream and cache";
+    CACHE_BYTES "statecast_cache_bytes" Gauge "Bytes of entities held in memory, as their bounds count them, by stream and cache";
     BACKPRESSURE_MS "statecast_backpressure_ms_total" Counter "Milliseconds consumers held a slice because a writer or the budget was full, by stream";
     MAILBOX_SLICES "statecast_mailbox_slices" Gauge "Slices waiting in a writer's mailbox, by stream and shard";
     LAG "statecast_lag_records" Gauge "Records in the log that are not confirmed yet, by stream and partition";

@@ -28,7 +28,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -58,6 +58,7 @@ pub struct AppRooms {
     wake: Notify,
     asked_ms: AtomicI64,
     memo: watch::Sender<Memo>,
+    board_bytes: AtomicUsize,
     board_bytes_max: usize,
     waiting_bytes_max: usize,
 }
@@ -115,6 +116,7 @@ impl AppRooms {
             wake: Notify::new(),
             asked_ms: AtomicI64::new(0),
             memo,
+            board_bytes: AtomicUsize::new(0),
             board_bytes_max,
             waiting_bytes_max,
         }
@@ -160,6 +162,11 @@ impl AppRooms {
         }
         let age_ms = (clock::now_ms() - memo.known_ms).max(0) as u64;
         Ok(memo.rooms.get(name).map(|shown| Read { shown: shown.clone(), age_ms }))
+    }
+
+    /// What the board holds, as its bound counts it.
+    pub fn board_bytes(&self) -> usize {
+        self.board_bytes.load(Ordering::Relaxed)
     }
 
     fn is_asked(&self) -> bool {
@@ -224,6 +231,7 @@ impl Look {
             rooms.memo.send_modify(|memo| memo.failed = failed);
             return;
         }
+        rooms.board_bytes.store(self.board.bytes(), Ordering::Relaxed);
         let now_ms = clock::now_ms();
         let shown = self.board.rooms(&self.stream.spec.rooms, now_ms);
         let made: FxHashMap<Key, Shown> = shown.into_iter().map(|s| (s.key.clone(), s)).collect();

@@ -22,6 +22,8 @@ pub trait KeptBoard: Send {
     fn keep_only(&mut self, keys: &FxHashSet<Key>);
     /// What each of these rooms shows at `now_ms`; a room that shows nothing is left out.
     fn rooms(&mut self, names: &[String], now_ms: i64) -> Vec<Shown>;
+    /// What the bound is held against.
+    fn bytes(&self) -> usize;
     /// Keys dropped since the last look for want of room.
     fn dropped(&mut self) -> u64;
 }
@@ -195,6 +197,10 @@ impl<A: App> KeptBoard for Board<A> {
             })
         };
         names.iter().filter_map(shown).collect()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn dropped(&mut self) -> u64 {

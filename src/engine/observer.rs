@@ -85,6 +85,7 @@ async fn look(stream: &Arc<Stream>) {
         let labels = [("stream", stream.name().to_string()), ("shard", shard.to_string())];
         metrics::MAILBOX_SLICES.set(&labels, f64::from(writer.queued.load(Ordering::Relaxed)));
     }
+    publish_bytes(stream);
     count_keys(stream).await;
     for _ in 0..FORGET_ROUNDS_MAX {
         match forget(stream).await {
@@ -104,6 +105,17 @@ fn publish(stream: &Stream, number: u32, progress: &super::progress::PartitionPr
     let oldest = progress.oldest_ms.load(Ordering::Relaxed);
     let age_ms = if oldest == 0 { 0 } else { clock::now_ms() - oldest };
     metrics::OLDEST_SECONDS.set(&labels, age_ms as f64 / 1000.0);
+}
+
+/// What of the stream lies in memory, as each bound counts it.
+fn publish_bytes(stream: &Stream) {
+    let writers = stream.progress.writers.load();
+    let held = writers.iter().map(|writer| writer.cache_bytes.load(Ordering::Relaxed)).sum::<u64>();
+    let board = stream.rooms.as_ref().map_or(0, |rooms| rooms.board_bytes());
+    for (cache, bytes) in [("writer", held), ("view", stream.view.bytes() as u64), ("board", board as u64)] {
+        let labels = [("stream", stream.name().to_string()), ("cache", cache.to_owned())];
+        metrics::CACHE_BYTES.set(&labels, bytes as f64);
+    }
 }
 
 /// What is owned elsewhere is told elsewhere: a gauge left behind would raise alarms for ever.

@@ -74,6 +74,8 @@ pub struct WriterProgress {
     pub queued: AtomicU32,
     pub batch_records: AtomicU64,
     pub batch_keys: AtomicU64,
+    /// Of the entities held between batches.
+    pub cache_bytes: AtomicU64,
     pub cut: Mutex<&'static str>,
     /// When the batch under way was cut; 0: idle.
     pub since_ms: AtomicI64,

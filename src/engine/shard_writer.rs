@@ -98,6 +98,7 @@ impl ShardWriter {
             Ok(mut confirmed) => {
                 let finished = std::mem::take(&mut confirmed.finished);
                 let records = confirmed.counts.records;
+                self.progress.cache_bytes.store(confirmed.cache_bytes as u64, Ordering::Relaxed);
                 // First what readers are answered from: who waits for a position reads as soon as it is finished.
                 write::tell(&self.stream, confirmed, records);
                 self.acknowledge(&finished);

@@ -186,6 +186,11 @@ impl View {
         }
     }
 
+    /// What the bound is held against.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

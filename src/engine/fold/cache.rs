@@ -139,6 +139,11 @@ impl<E> Cache<E> {
         }
     }
 
+    /// What the bound is held against.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn get(&self, slot: SlotId) -> Option<&Slot<E>> {
         self.slots.get(slot as usize)
     }

@@ -119,6 +119,8 @@ pub struct Confirmed {
     pub finished: Vec<FinishedPart>,
     pub counts: Counts,
     pub evicted: u64,
+    /// Of the entities that are held now.
+    pub cache_bytes: usize,
 }
 
 /// The records of one part are finished.

@@ -190,6 +190,7 @@ impl<A: App> Fold<A> {
         confirmed.changes.extend(found.into_iter().map(|document| change(document, 0)));
         self.clear();
         confirmed.evicted = self.cache.evict();
+        confirmed.cache_bytes = self.cache.bytes();
         confirmed
     }
 
