@@ -259,11 +259,17 @@ impl Statecast {
 
     /// A metric over all its labels.
     pub async fn total(&self, metric: Metric) -> u64 {
+        self.labelled(metric, "").await
+    }
+
+    /// A metric over all its labels, where they hold this.
+    pub async fn labelled(&self, metric: Metric, label: &str) -> u64 {
         let answer = self.http.get(format!("{}/metrics", self.admin)).send().await.expect("an answer");
         let text = answer.text().await.expect("text");
         let value = |line: &str| {
             let (labels, value) = line.strip_prefix(metric.name)?.rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
+            let is_it = (labels.is_empty() || labels.starts_with('{')) && labels.contains(label);
+            is_it.then(|| value.parse::<f64>().ok())?
         };
         text.lines().filter_map(value).sum::<f64>() as u64
     }

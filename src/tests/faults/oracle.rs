@@ -131,6 +131,10 @@ async fn uncommitted(sampler: &Sampler, patience: Duration) -> Vec<Finding> {
 }
 
 fn stale(truth: &Truth, watchers: &[(Watcher, Vec<String>)]) -> Vec<Finding> {
-    let shown = watchers.iter().filter_map(|(watcher, keys)| truth.is_shown(watcher, keys).err());
+    let shown = watchers.iter().filter_map(|(watcher, keys)| {
+        let what = truth.is_shown(watcher, keys).err()?;
+        let connections = watcher.shown.lock().expect("shown").connections;
+        Some(format!("to {:?} in connection {connections}: {what}", watcher.kind))
+    });
     shown.map(|what| Finding::new(Kind::Stale, what)).collect()
 }

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Generous: what it took is in the table.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(150);
-pub const VIEWERS: usize = 12;
+/// Of these, each transport has as many who read all the time, read slowly, and go and come back.
+pub const VIEWERS: usize = 50;
+/// The first of them, one of each transport and habit, watch the whole stream; the others some of its keys.
+const OF_STREAM: usize = Transport::ALL.len() * Habit::ALL.len();
 /// As stock clients come back: after 1 s to 3 s, each after another time.
 const CROWD_COMES_WITHIN: Duration = Duration::from_secs(3);
 
@@ -122,24 +125,24 @@ impl Scene {
     /// So many more viewers: of a crowd, most look at one key that seldom changes.
     pub fn watch(&mut self, count: usize) {
         for viewer in self.watchers.len()..self.watchers.len() + count {
+            if viewer >= VIEWERS {
+                self.watch_key(&format!("k{}", 10 + viewer % (KEYS - 10)), 1);
+                continue;
+            }
             let keys: Vec<String> = (0..4).map(|at| format!("k{}", (viewer + at * 9) % KEYS)).collect();
-            let rooms = match viewer % 4 {
-                _ if viewer >= VIEWERS => {
-                    self.watch_key(&format!("k{}", 10 + viewer % (KEYS - 10)), 1);
-                    continue;
-                }
-                3 => vec!["kv".to_owned()],
-                _ => keys.iter().map(|key| format!("kv/{key}")).collect(),
+            let rooms = match viewer < OF_STREAM {
+                true => vec!["kv".to_owned()],
+                false => keys.iter().map(|key| format!("kv/{key}")).collect(),
             };
-            let habit = [Habit::Fast, Habit::Slow, Habit::Cut][viewer % 3];
-            let transport = if matches!(viewer % 4, 1 | 2) { Transport::SocketIo } else { Transport::Sse };
+            let transport = Transport::ALL[viewer % Transport::ALL.len()];
+            let habit = Habit::ALL[viewer / Transport::ALL.len() % Habit::ALL.len()];
             self.watchers.push((Watcher::start(&self.base, rooms, habit, transport, Duration::ZERO), keys));
         }
     }
 
     pub fn watch_key(&mut self, key: &str, count: usize) {
         for viewer in self.watchers.len()..self.watchers.len() + count {
-            let transport = if viewer % 2 == 0 { Transport::Sse } else { Transport::SocketIo };
+            let transport = Transport::ALL[viewer % 2];
             let rooms = vec![format!("kv/{key}")];
             let watcher = Watcher::start(&self.base, rooms, Habit::Fast, transport, CROWD_COMES_WITHIN);
             self.watchers.push((watcher, vec![key.to_owned()]));

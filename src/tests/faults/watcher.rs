@@ -1,8 +1,9 @@
-//! Viewers, over server-sent events or Socket.IO, that come back whenever they are cut: some fast, some slow, some that cut themselves.
+//! Viewers, over server-sent events or Socket.IO by websocket and by polling, that come back whenever they are cut: some
+//! fast, some slow, some that cut themselves.
 //!
 //! Invariant: none of them is ever shown a version below one it was shown before.
 
-use super::socket;
+use super::socket::{self, Carrier};
 use crate::tests::e2e::sse::Parser;
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -33,13 +34,20 @@ pub struct Shown {
 
 pub struct Watcher {
     pub shown: Arc<Mutex<Shown>>,
+    /// For whoever looks at a finding.
+    pub kind: (Habit, Transport),
     task: JoinHandle<()>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Sse,
-    SocketIo,
+    SocketIo(Carrier),
+}
+
+impl Transport {
+    pub const ALL: [Transport; 3] =
+        [Transport::Sse, Transport::SocketIo(Carrier::WebSocket), Transport::SocketIo(Carrier::Polling)];
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +55,23 @@ pub enum Habit {
     Fast,
     /// Reads for a moment, then not for a while.
     Slow,
-    /// Goes away without a word and comes back.
+    /// Goes away without a word and comes back, again and again.
     Cut,
+}
+
+impl Habit {
+    pub const ALL: [Habit; 3] = [Habit::Fast, Habit::Slow, Habit::Cut];
+
+    /// How long a connection is kept; `share`: of what is usual.
+    fn stay(self, transport: Transport, share: f64) -> Duration {
+        let usual = match (self, transport) {
+            (Habit::Fast | Habit::Slow, _) => return Duration::MAX,
+            // Of polls that do not come any more the server knows after two pings: until then it holds the session.
+            (Habit::Cut, Transport::SocketIo(Carrier::Polling)) => Duration::from_secs(6),
+            (Habit::Cut, _) => Duration::from_secs(2),
+        };
+        usual.mul_f64(share)
+    }
 }
 
 impl Watcher {
@@ -65,14 +88,21 @@ impl Watcher {
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(spread.mul_f64(rand::random())).await;
-                match transport {
-                    Transport::Sse => watch(&base, &rooms, habit, &told).await,
-                    Transport::SocketIo => socket::watch(&base, &rooms, habit, &told).await,
-                }
+                let watching = async {
+                    match transport {
+                        Transport::Sse => watch(&base, &rooms, habit, &told).await,
+                        Transport::SocketIo(carrier) => {
+                            socket::watch(carrier, &base, &rooms, habit, &told).await;
+                        }
+                    }
+                };
+                let stay = habit.stay(transport, rand::random_range(0.5..1.5));
+                // Who stays to the end of its connection, and who leaves it.
+                let _ = timeout(stay, watching).await;
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
-        Watcher { shown, task }
+        Watcher { shown, kind: (habit, transport), task }
     }
 }
 
@@ -103,10 +133,8 @@ async fn watch(base: &Base, rooms: &[String], habit: Habit, shown: &Mutex<Shown>
             shown.lock().expect("shown").take(&event.name, event.id, &event.data);
         }
         chunks += 1;
-        match habit {
-            Habit::Slow if chunks.is_multiple_of(20) => tokio::time::sleep(Duration::from_secs(2)).await,
-            Habit::Cut if chunks.is_multiple_of(150) => return,
-            _ => {}
+        if chunks.is_multiple_of(20) && matches!(habit, Habit::Slow) {
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
 }
