@@ -73,6 +73,11 @@ pub const ALL: &[Case] = &[
         "a rule of the collection forbids one record in ten, in batches with others",
         records::refused
     ),
+    case!(
+        "F20-kill",
+        "the same, of keys of its own, and our process killed four times meanwhile",
+        records::refused_and_killed
+    ),
     case!("F21", "two groups write the same new keys into one store at once", records::written_by_two),
     case!(
         "F22",

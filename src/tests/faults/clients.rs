@@ -29,8 +29,14 @@ use tokio_tungstenite::{connect_async, tungstenite::Message};
 const CUT: usize = 1_000;
 const CROWD: usize = 5_000;
 /// What a crowd is shown costs this test more than it costs what is tested: most records are of a key it does not look at.
-const CALM: Mix =
-    Mix { bad_percent: 1, forbidden_percent: 0, strange: false, hot_percent: 95, fresh_percent: 0 };
+const CALM: Mix = Mix {
+    bad_percent: 1,
+    strange: false,
+    hot_percent: 95,
+    fresh_percent: 0,
+    forbidden_percent: 0,
+    forbidden_last: false,
+};
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 /// Of the viewers of every case, those over server-sent events, or by websocket.
 const OF_ONE_TRANSPORT: u64 = VIEWERS as u64 / 3 + 1;

@@ -11,7 +11,7 @@ use rdkafka::{
     util::Timeout,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -47,11 +47,20 @@ pub struct Mix {
     pub fresh_percent: u32,
     /// Records in a hundred that lead to a document which a rule of the store may forbid.
     pub forbidden_percent: u32,
+    /// They are the last of keys of their own, of which good ones come before.
+    pub forbidden_last: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Mix { bad_percent: 1, strange: false, hot_percent: 0, fresh_percent: 0, forbidden_percent: 0 }
+        Mix {
+            bad_percent: 1,
+            strange: false,
+            hot_percent: 0,
+            fresh_percent: 0,
+            forbidden_percent: 0,
+            forbidden_last: false,
+        }
     }
 }
 
@@ -66,7 +75,13 @@ impl Feed {
     pub fn start(ground: &Ground, seed: u64, mix: Mix) -> Feed {
         let (stop, mix, sent) =
             (Arc::<AtomicBool>::default(), Arc::new(Mutex::new(mix)), Arc::<Mutex<Sent>>::default());
-        let mut maker = Maker { rng: StdRng::seed_from_u64(seed), numbers: [0; KEYS], fresh: 0, last: None };
+        let mut maker = Maker {
+            rng: StdRng::seed_from_u64(seed),
+            numbers: [0; KEYS],
+            fresh: 0,
+            last: None,
+            due: VecDeque::new(),
+        };
         let (producer, topic) = (ground.patient_producer(), ground.name.clone());
         let (ended, wanted, told) = (stop.clone(), mix.clone(), Arc::clone(&sent));
         let task = tokio::spawn(async move {
@@ -134,17 +149,20 @@ struct Maker {
     numbers: [u64; KEYS],
     fresh: u64,
     last: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What comes next, whatever the mix.
+    due: VecDeque<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Maker {
     fn next(&mut self, mix: Mix) -> (Vec<u8>, Option<Vec<u8>>) {
+        if let Some(due) = self.due.pop_front() {
+            return due;
+        }
         if self.rng.random_range(0..100) < mix.bad_percent {
             return if mix.strange { self.strange() } else { self.bad() };
         }
         if mix.forbidden_percent > 0 && self.rng.random_range(0..100) < mix.forbidden_percent {
-            self.fresh += 1;
-            let key = format!("k{}", self.rng.random_range(0..KEYS));
-            return (key.into_bytes(), Some(format!("{{\"n\":{}{FORBIDDEN}", self.fresh).into_bytes()));
+            return self.forbidden(mix);
         }
         if self.rng.random_range(0..100) < mix.fresh_percent {
             self.fresh += 1;
@@ -168,6 +186,18 @@ impl Maker {
         let value = (dice >= 6).then(|| format!("{{\"n\":{number}{more}}}").into_bytes());
         self.last = Some((name.clone(), value.clone()));
         (name, value)
+    }
+
+    fn forbidden(&mut self, mix: Mix) -> (Vec<u8>, Option<Vec<u8>>) {
+        self.fresh += 1;
+        let forbidden = Some(format!("{{\"n\":{}{FORBIDDEN}", self.fresh).into_bytes());
+        if !mix.forbidden_last {
+            return (format!("k{}", self.rng.random_range(0..KEYS)).into_bytes(), forbidden);
+        }
+        let key = format!("{FRESH}{}", self.fresh).into_bytes();
+        let good = (0..self.rng.random_range(0..3)).map(|n| Some(format!("{{\"n\":{n}}}").into_bytes()));
+        self.due.extend(good.chain([forbidden]).map(|value| (key.clone(), value)));
+        self.due.pop_front().expect("one of them")
     }
 
     fn bad(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {

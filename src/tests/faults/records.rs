@@ -11,6 +11,7 @@ use crate::{
     tests::e2e::{binary::Statecast, eventually, ground::Ground, within},
 };
 use bson::doc;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
@@ -133,9 +134,7 @@ pub async fn delete_topic(ground: &Ground, topic: &str) {
 /// all else of their batches is stored in order.
 pub async fn refused(seed: u64) -> Outcome {
     let (scene, statecast) = Scene::begin("f20", seed, &[]).await;
-    let database = scene.ground.collection("kv").client().database(&scene.ground.name);
-    let rule = doc! { "collMod": "kv", "validator": { "value.forbidden": { "$ne": true } } };
-    database.run_command(rule).await.expect("a rule");
+    forbid(&scene).await;
     scene.feed.set(Mix { forbidden_percent: 10, ..Mix::default() });
     sleep(Duration::from_secs(15)).await;
     scene.feed.set(Mix::default());
@@ -145,6 +144,41 @@ pub async fn refused(seed: u64) -> Outcome {
     assert_first_generation(&statecast).await;
     let mut outcome = scene.judge(&statecast, recovery).await;
     outcome.note.push_str(&format!(", {refused} of them refused by MongoDB"));
+    outcome
+}
+
+async fn forbid(scene: &Scene) {
+    let database = scene.ground.collection("kv").client().database(&scene.ground.name);
+    let rule = doc! { "collMod": "kv", "validator": { "value.forbidden": { "$ne": true } } };
+    database.run_command(rule).await.expect("a rule");
+}
+
+/// The same, and the process dies between letters, documents and commits. What is forbidden is the last of its key, so that
+/// nothing hides it from the store however the batches are cut that it comes in again.
+pub async fn refused_and_killed(seed: u64) -> Outcome {
+    const KILLS: usize = 4;
+    let mut dice = StdRng::seed_from_u64(seed);
+    let (scene, mut statecast) = Scene::begin("f20-kill", seed, &[]).await;
+    forbid(&scene).await;
+    scene.feed.set(Mix { forbidden_percent: 10, forbidden_last: true, ..Mix::default() });
+    let mut refused = 0;
+    for kill in 0..KILLS {
+        // Each dies in the midst of it, not before it has come to anything.
+        refused = within(Duration::from_secs(60), "more is refused", async || {
+            let now = audit::refused(&scene.ground).await.len();
+            if now > refused { Ok(now) } else { Err((kill, now)) }
+        })
+        .await;
+        sleep(Duration::from_millis(dice.random_range(0..2_000))).await;
+        statecast.kill().await;
+        statecast = scene.start().await;
+    }
+    scene.feed.set(Mix::default());
+    let recovery = scene.recovered().await;
+    let refused = audit::refused(&scene.ground).await.len();
+    assert!(refused > 50, "{refused} records were refused");
+    let mut outcome = scene.judge(&statecast, recovery).await;
+    outcome.note.push_str(&format!(", {refused} of them refused by MongoDB, {KILLS} kills"));
     outcome
 }
 
