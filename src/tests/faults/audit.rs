@@ -131,16 +131,21 @@ impl Truth {
         told.map(|what| Finding::new(Kind::Reordered, what)).collect()
     }
 
-    /// Whether this viewer shows what is true of its keys.
+    /// Whether this viewer shows what is true of its keys; of none: of all there are.
     pub fn is_shown(&self, watcher: &Watcher, keys: &[String]) -> Result<(), String> {
         let shown = watcher.shown.lock().expect("shown");
-        for key in keys {
+        let invented = shown.keys.keys().find(|key| !self.keys.contains_key(*key));
+        if let Some(key) = invented {
+            return Err(format!("{key} is shown, and was never stored"));
+        }
+        let all = keys.is_empty().then(|| self.keys.keys()).into_iter().flatten();
+        for key in keys.iter().chain(all) {
             let Some(right) = self.keys.get(key) else { continue };
             let held = shown.keys.get(key);
             let value = held.map(|held| held.1.clone()).filter(|value| !value.is_null());
-            // Who comes after a removal is shown that there is nothing; the pages of a stream do not name what is gone.
+            // Who comes after a removal is shown that there is nothing.
             let is_right = match &right.value {
-                None => value.is_none() || shown.in_pages,
+                None => value.is_none(),
                 there => value == *there && held.is_some_and(|held| held.0 == right.version),
             };
             if !is_right {

@@ -136,7 +136,7 @@ async fn stopped(seed: u64) -> Outcome {
     let recovery = scene.recovered().await;
     let outcome = scene.judge(&statecast, recovery).await;
     let repeated = oracle::repeated(&outcome);
-    assert!(repeated.is_none(), "{repeated:?}");
+    assert!(repeated.is_none(), "{repeated:?}\n{}", statecast.said());
     outcome
 }
 

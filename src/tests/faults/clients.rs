@@ -157,7 +157,7 @@ pub async fn restarted_under_a_crowd(seed: u64) -> Outcome {
     let recovery = scene.recovered().await;
     let mut outcome = scene.judge(&statecast, recovery).await;
     let repeated = oracle::repeated(&outcome);
-    assert!(repeated.is_none(), "{repeated:?}");
+    assert!(repeated.is_none(), "{repeated:?}\n{}", statecast.said());
     outcome.note.push_str(&format!(", all back in {:.1} s", back.as_secs_f64()));
     outcome
 }

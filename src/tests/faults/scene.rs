@@ -24,7 +24,7 @@ pub struct Scene {
     pub sampler: Sampler,
     pub history: History,
     base: Base,
-    /// With the keys they watch.
+    /// With the keys they watch; none: the whole stream.
     pub watchers: Vec<(Watcher, Vec<String>)>,
     settings: Vec<String>,
     seeded: Option<&'static str>,
@@ -129,8 +129,10 @@ impl Scene {
                 self.watch_key(&format!("k{}", 10 + viewer % (KEYS - 10)), 1);
                 continue;
             }
-            let keys: Vec<String> = (0..4).map(|at| format!("k{}", (viewer + at * 9) % KEYS)).collect();
-            let rooms = match viewer < OF_STREAM {
+            let of_stream = viewer < OF_STREAM;
+            let keys = (0..4).map(|at| format!("k{}", (viewer + at * 9) % KEYS));
+            let keys: Vec<String> = keys.filter(|_| !of_stream).collect();
+            let rooms = match of_stream {
                 true => vec!["kv".to_owned()],
                 false => keys.iter().map(|key| format!("kv/{key}")).collect(),
             };

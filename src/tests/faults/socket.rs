@@ -151,7 +151,12 @@ fn take(said: &str, calls: u64, shown: &Mutex<Shown>) -> Then {
     }
     let Some(event) = said.strip_prefix("42").map(json) else { return Then::Nothing };
     match event[0].as_str() {
-        Some("changes") => shown.take("change", None, &event[1]),
+        Some("changes") => {
+            shown.take("change", None, &event[1]);
+            for (room, position) in event[2].as_object().into_iter().flatten() {
+                shown.stands_at(room, position);
+            }
+        }
         Some("resync") => {
             shown.take("resync", None, &event[1]);
             return next_page(&event[1]);

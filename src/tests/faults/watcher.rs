@@ -8,7 +8,7 @@ use crate::tests::e2e::sse::Parser;
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -25,8 +25,10 @@ pub struct Shown {
     pub versions: BTreeMap<(String, u64), Value>,
     pub faults: Vec<String>,
     pub connections: u64,
-    /// It watches the stream, not single keys.
-    pub in_pages: bool,
+    /// While pages come that take the place of what is held: keys of it that none has named yet.
+    unnamed: Option<BTreeSet<String>>,
+    /// The room's position at the first of them.
+    begun_at: Option<String>,
     /// Of each room the newest position it was told, as Socket.IO resumes.
     pub since: BTreeMap<String, String>,
     cursor: Option<String>,
@@ -144,29 +146,65 @@ impl Shown {
         if id.is_some() {
             self.cursor = id;
         }
-        let each = |data: &Value| data.as_array().cloned().unwrap_or_else(|| vec![data.clone()]);
-        for told in each(data) {
-            if let (Some(room), Some(position)) = (told["room"].as_str(), told["position"].as_str()) {
-                self.since.insert(room.to_owned(), position.to_owned());
-            }
-        }
+        let each = data.as_array().map_or(std::slice::from_ref(data), Vec::as_slice);
         match name {
-            "change" => each(data).iter().for_each(|change| self.show(change, true)),
-            "snapshot" | "resync" => {
-                for snapshot in each(data) {
-                    let items = snapshot["items"].as_array().cloned().unwrap_or_default();
-                    items.iter().chain([&snapshot["entity"]]).for_each(|entity| self.show(entity, false));
-                    self.in_pages |= snapshot["items"].is_array();
-                    // Resumed: what it holds is right, and what it missed follows as changes.
-                    let goes_on = snapshot["resumed"] == true || snapshot["follows"] == true;
-                    let is_absent = snapshot["entity"].is_null() && !goes_on;
-                    let key = snapshot["room"].as_str().and_then(|room| room.strip_prefix("kv/"));
-                    if let Some(held) = key.filter(|_| is_absent).and_then(|key| self.keys.get_mut(key)) {
-                        held.1 = Value::Null;
+            "change" => {
+                for change in each {
+                    // Of a stream's room it is the room's that counts, which comes beside.
+                    if let Some(room) = change["room"].as_str().filter(|room| room.contains('/')) {
+                        self.stands_at(room, &change["position"]);
                     }
+                    self.show(change, true);
                 }
             }
+            "snapshot" | "resync" => each.iter().for_each(|snapshot| self.snapshot(name, snapshot)),
             _ => {}
+        }
+    }
+
+    /// Where a room stands, as Socket.IO resumes.
+    pub fn stands_at(&mut self, room: &str, position: &Value) {
+        if let Some(position) = position.as_str() {
+            self.since.insert(room.to_owned(), position.to_owned());
+        }
+    }
+
+    fn snapshot(&mut self, name: &str, snapshot: &Value) {
+        let room = snapshot["room"].as_str().unwrap_or_default();
+        // Resumed: what it holds is right, and what it missed follows as changes.
+        let goes_on = snapshot["resumed"] == true || snapshot["follows"] == true;
+        self.stands_at(room, &snapshot["position"]);
+        if let Some(items) = snapshot["items"].as_array() {
+            // Of further pages nobody says whether the first one was resumed.
+            let is_first = name == "resync" || snapshot["resumed"].is_boolean();
+            return self.page(room, items, &snapshot["next"], is_first, goes_on);
+        }
+        self.show(&snapshot["entity"], false);
+        let is_absent = snapshot["entity"].is_null() && !goes_on;
+        let key = room.strip_prefix("kv/").filter(|_| is_absent);
+        if let Some(held) = key.and_then(|key| self.keys.get_mut(key)) {
+            held.1 = Value::Null;
+        }
+    }
+
+    /// Takes the place of all that is held, once the last page is there: what none of them names is gone.
+    fn page(&mut self, room: &str, items: &[Value], next: &Value, is_first: bool, goes_on: bool) {
+        if is_first {
+            self.unnamed = (!goes_on).then(|| self.keys.keys().cloned().collect());
+        }
+        items.iter().for_each(|entity| self.show(entity, false));
+        if next.is_string() {
+            // Who goes now has not seen what it could go on from.
+            self.begun_at = self.since.remove(room).or(self.begun_at.take());
+            return;
+        }
+        if let Some(at) = self.begun_at.take().filter(|_| !self.since.contains_key(room)) {
+            self.since.insert(room.to_owned(), at);
+        }
+        for key in self.unnamed.take().unwrap_or_default() {
+            if let Some(held) = self.keys.get_mut(&key) {
+                held.1 = Value::Null;
+            }
         }
     }
 
@@ -184,5 +222,8 @@ impl Shown {
             self.faults.push(format!("{key} was shown at version {version} as {was} and as {value}"));
         }
         self.keys.insert(key.to_owned(), (version, value.clone()));
+        if let Some(unnamed) = &mut self.unnamed {
+            unnamed.remove(key);
+        }
     }
 }
