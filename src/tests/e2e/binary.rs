@@ -274,6 +274,16 @@ impl Statecast {
         text.lines().filter_map(value).sum::<f64>() as u64
     }
 
+    /// A metric over those of its series whose labels hold all of these.
+    pub async fn sum(&self, metric: Metric, labels: &[&str]) -> u64 {
+        let answer = self.http.get(format!("{}/metrics", self.admin)).send().await.expect("an answer");
+        let text = answer.text().await.expect("text");
+        let is_asked =
+            |line: &&str| line.starts_with(metric.name) && labels.iter().all(|label| line.contains(label));
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        text.lines().filter(is_asked).filter_map(value).sum::<f64>() as u64
+    }
+
     /// Resident memory now and at most so far, in MiB.
     pub fn memory_mib(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it runs");

@@ -12,6 +12,7 @@ pub mod binary;
 mod client;
 mod configuration;
 mod crash;
+mod dashboard;
 mod day;
 mod declared;
 mod examples;
