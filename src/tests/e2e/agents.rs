@@ -142,10 +142,12 @@ async fn verify(ground: &Ground) {
         .await
         .expect("changed");
     assert_eq!(changed.modified_count, 1);
-    let ended = binary::run(&["verify", "agents-routing"], &all).await;
+    let ended = binary::run(&["verify", "agents"], &all).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stdout.starts_with("agents-routing \"agent-2\" (partition "), "{}", ended.stdout);
-    assert!(ended.stdout.contains("store has version"), "{}", ended.stdout);
+    let told: Vec<&str> = ended.stdout.lines().filter(|line| line.contains("store has version")).collect();
+    assert_eq!(told.len(), 1, "{}", ended.stdout);
+    assert!(told[0].starts_with("agents-routing \"agent-2\" (partition "), "{}", ended.stdout);
+    assert!(ended.stdout.contains(" 1 difference"), "{}", ended.stdout);
     let ended = binary::run(&["verify", "nothing"], &all).await;
     assert_eq!(ended.code, Some(64), "{ended:?}");
 }
