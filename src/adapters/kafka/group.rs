@@ -56,8 +56,16 @@ struct State {
 /// A partition that is ours now.
 struct Held {
     lane: Arc<Lane<Context>>,
-    /// The highest next offset committed, or asked to be, in this assignment.
+    commits: Commits,
+}
+
+/// What was committed of a partition in this assignment.
+#[derive(Debug, Default)]
+struct Commits {
+    /// The highest next offset committed, or asked to be.
     asked: Option<u64>,
+    /// No answer has said yet that it is.
+    is_open: bool,
     /// That commit failed and is to be made again.
     again: bool,
 }
@@ -124,7 +132,8 @@ impl Group {
     /// A partition is ours from here on. `start`: the next offset its group has committed, where it begins.
     pub fn hold(&self, lane: Arc<Lane<Context>>, start: Option<u64>) {
         let partition = lane.partition;
-        let before = self.state().held.insert(partition, Held { lane, asked: start, again: false });
+        let commits = Commits { asked: start, ..Commits::default() };
+        let before = self.state().held.insert(partition, Held { lane, commits });
         if let Some(before) = before {
             before.lane.close();
             self.fail(LogError::Fatal(format!("partition {partition} was assigned twice")));
@@ -149,7 +158,7 @@ impl Group {
     pub fn commit_again(&self) {
         let mut state = self.state();
         let next: Vec<_> =
-            state.held.iter_mut().filter_map(|(p, held)| Some((*p, held.take_again()?))).collect();
+            state.held.iter_mut().filter_map(|(p, held)| Some((*p, held.commits.take_again()?))).collect();
         self.commit_in_background(&next);
     }
 
@@ -176,12 +185,16 @@ impl Group {
             Err(error) => Some(error.clone()),
             Ok(()) => list.elements().iter().find_map(|element| element.error().err()),
         };
-        let Some(error) = failed else { return self.faults.well() };
-        self.commit_failed(&error);
+        match &failed {
+            None => self.faults.well(),
+            Some(error) => self.commit_failed(error),
+        }
         let mut state = self.state();
-        for element in list.elements().iter().filter(|e| result.is_err() || e.error().is_err()) {
+        for element in list.elements() {
+            let is_done = result.is_ok() && element.error().is_ok();
+            let next = element.offset().to_raw().and_then(|next| u64::try_from(next).ok());
             if let Some(held) = u32::try_from(element.partition()).ok().and_then(|p| state.held.get_mut(&p)) {
-                held.again = true;
+                held.commits.answered(next, is_done);
             }
         }
     }
@@ -205,13 +218,17 @@ impl Group {
         }
     }
 
-    /// Closes the queues of partitions that are not ours any more; returns what may be committed of `next`.
+    /// Closes the queues of partitions that are not ours any more; returns what is to be committed at the last: of `next`
+    /// what may be, and whatever was asked for before and nobody has heard to be committed.
     fn close(&self, partitions: &[u32], next: &[(u32, u64)]) -> Vec<(u32, u64)> {
         let (lanes, last): (Vec<_>, _) = {
             let mut state = self.state();
-            let last =
-                next.iter().copied().filter(|(p, o)| partitions.contains(p) && state.ask(*p, *o)).collect();
-            (partitions.iter().filter_map(|p| state.held.remove(p)).map(|held| held.lane).collect(), last)
+            for (partition, next) in next.iter().filter(|(partition, _)| partitions.contains(partition)) {
+                state.ask(*partition, *next);
+            }
+            let gone: Vec<_> = partitions.iter().filter_map(|p| Some((*p, state.held.remove(p)?))).collect();
+            let last = gone.iter().filter_map(|(p, held)| Some((*p, held.commits.open()?))).collect();
+            (gone.into_iter().map(|(_, held)| held.lane).collect(), last)
         };
         lanes.iter().for_each(|lane| lane.close());
         last
@@ -232,7 +249,8 @@ impl Group {
             let group = self.subscription.group.as_str();
             tracing::warn!(group, ?partitions, "partitions were lost, nothing is committed for them");
             self.events.lost(partitions);
-            return self.close(partitions, &[]);
+            self.close(partitions, &[]);
+            return Vec::new();
         }
         let next = self.events.revoked(partitions);
         self.close(partitions, &next)
@@ -242,17 +260,64 @@ impl Group {
 impl State {
     /// Whether this next offset may be committed: the partition is ours, and nothing higher was.
     fn ask(&mut self, partition: u32, next: u64) -> bool {
-        let Some(held) = self.held.get_mut(&partition) else { return false };
-        let forward = held.asked.is_none_or(|asked| next >= asked);
-        if forward {
-            (held.asked, held.again) = (Some(next), false);
-        }
-        forward
+        self.held.get_mut(&partition).is_some_and(|held| held.commits.ask(next))
     }
 }
 
-impl Held {
+impl Commits {
+    /// Whether this next offset may be committed: nothing higher was.
+    fn ask(&mut self, next: u64) -> bool {
+        let forward = self.asked.is_none_or(|asked| next >= asked);
+        if forward {
+            (self.asked, self.is_open, self.again) = (Some(next), true, false);
+        }
+        forward
+    }
+
+    fn answered(&mut self, next: Option<u64>, is_done: bool) {
+        match is_done {
+            true if next == self.asked => (self.is_open, self.again) = (false, false),
+            true => {}
+            false => self.again = self.is_open,
+        }
+    }
+
     fn take_again(&mut self) -> Option<u64> {
         std::mem::take(&mut self.again).then_some(self.asked)?
+    }
+
+    /// What was asked for, if nobody has heard that it is committed.
+    fn open(&self) -> Option<u64> {
+        self.asked.filter(|_| self.is_open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Commits;
+
+    #[test]
+    fn what_nobody_heard_to_be_committed_is_committed_at_the_last() {
+        let mut commits = Commits { asked: Some(5), ..Commits::default() };
+        assert_eq!(commits.open(), None, "it began there");
+        assert!(commits.ask(7) && !commits.ask(6));
+        assert_eq!(commits.open(), Some(7), "under way");
+        assert!(commits.ask(9));
+        commits.answered(Some(7), true);
+        assert_eq!(commits.open(), Some(9), "the answer was another's");
+        commits.answered(Some(9), false);
+        assert_eq!((commits.open(), commits.take_again(), commits.take_again()), (Some(9), Some(9), None));
+        assert_eq!(commits.open(), Some(9), "made again, and not answered yet");
+        commits.answered(Some(9), true);
+        assert_eq!((commits.open(), commits.take_again()), (None, None));
+    }
+
+    #[test]
+    fn an_answer_to_what_was_overtaken_leaves_nothing_to_be_made_again() {
+        let mut commits = Commits::default();
+        commits.ask(3);
+        commits.answered(Some(3), true);
+        commits.answered(Some(2), false);
+        assert_eq!((commits.open(), commits.take_again()), (None, None));
     }
 }
