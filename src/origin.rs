@@ -6,14 +6,19 @@
 //! Not here: appending (`engine::write`), skipping (`engine::fold`).
 
 use crate::{
+    config::names,
     partitioner::murmur2,
     record::{Headers, Key, Position},
 };
 use serde::{Serialize, Serializer};
 use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
-/// The header of what we append; of an emitted record `STREAM/POSITION/LANE/INDEX`.
+/// The header of what we append; of an emitted record `STREAM/POSITION/LANE/INDEX/TOPIC`, the topic being the one it is
+/// emitted to: who passes a header on to another topic says nothing about the records there.
 pub const ORIGIN_HEADER: &str = "statecast-origin";
+
+/// What the headers of our dead letters begin with.
+pub const DEAD_LETTER_PREFIX: &str = "statecast-dlq-";
 
 /// Keys of a partition are split over so many lanes, each in order by itself. Never to be changed: what was emitted under
 /// another number would be taken for older or newer than it is.
@@ -42,10 +47,18 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of a record with these headers, if it was emitted. What no stream of ours has written is not told apart from a
-    /// record that was never emitted.
-    pub fn of(headers: Headers<'_>) -> Option<Self> {
-        std::str::from_utf8(headers.get(ORIGIN_HEADER)?).ok()?.parse().ok()
+    /// Of a record of this topic with these headers, if it was emitted to it. A dead letter that somebody sent back to
+    /// its topic is no repeat, and is none.
+    pub fn of(headers: Headers<'_>, topic: &str) -> Option<Self> {
+        let text = std::str::from_utf8(headers.get(ORIGIN_HEADER)?).ok()?;
+        let (origin, _) = text.rsplit_once('/').filter(|(_, to)| *to == topic)?;
+        let came_back = headers.iter().any(|(name, _)| name.starts_with(DEAD_LETTER_PREFIX.as_bytes()));
+        origin.parse().ok().filter(|_| !came_back)
+    }
+
+    /// The header of what is emitted to this topic.
+    pub fn header(&self, topic: &str) -> (String, Option<Vec<u8>>) {
+        (ORIGIN_HEADER.to_owned(), Some(format!("{self}/{topic}").into_bytes()))
     }
 
     /// The order of two origins of one stream, partition and lane; `None`: they have none.
@@ -83,6 +96,10 @@ impl FromStr for Origin {
         else {
             return Err(NotAnOrigin);
         };
+        // As streams may be called: what is kept for ever is bounded, and can be read back.
+        if names::stream(stream).is_err() {
+            return Err(NotAnOrigin);
+        }
         let number = |text: &str| text.parse().map_err(|_| NotAnOrigin);
         let position = position.parse().map_err(|_| NotAnOrigin)?;
         Ok(Origin { stream: stream.into(), position, lane: number(lane)?, index: number(index)? })
@@ -125,7 +142,7 @@ impl Origins {
 
     /// Bytes they take beside their entity, in memory and, about, in the store.
     pub fn size(&self) -> usize {
-        size_of_val(self.as_slice())
+        self.as_slice().iter().map(|origin| size_of::<Origin>() + origin.stream.len()).sum()
     }
 }
 
@@ -150,9 +167,36 @@ mod tests {
         assert_eq!(one, Origin { stream: "agents-routing".into(), position, lane: 63, index: 2 });
         assert_eq!(one.to_string(), "agents-routing/1.3.1041/63/2");
         // A replay is an order of a person, and is none of a stream's emits.
-        for other in ["dlq/0.0.1", "kv/0.0.1", "kv/0.0/1/1", "kv/0.0.1/1/1/1", "kv/0.0.1/-1/0", ""] {
+        let long = format!("{}/0.0.1/1/1", "k".repeat(101));
+        for other in [
+            "dlq/0.0.1",
+            "kv/0.0.1",
+            "kv/0.0/1/1",
+            "kv/0.0.1/1/1/1",
+            "kv/0.0.1/-1/0",
+            "",
+            "a,b/0.0.1/0/0",
+            &long,
+        ] {
             assert_eq!(other.parse::<Origin>(), Err(NotAnOrigin), "{other}");
         }
+    }
+
+    #[test]
+    fn an_origin_counts_in_the_topic_it_was_emitted_to_and_not_of_a_dead_letter_sent_back() {
+        let one = origin("kv/0.0.1/2/3");
+        let read = |headers: &[(String, Option<Vec<u8>>)], topic: &str| {
+            let mut slice = crate::record::Slice::new(0, 0);
+            let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+            slice.push(0, 0, None, None, headers);
+            Origin::of(slice.get(0).expect("a record").headers, topic)
+        };
+        let header = one.header("orders.v1");
+        assert_eq!(read(&[header.clone()], "orders.v1"), Some(one));
+        assert_eq!(read(&[header.clone()], "orders"), None, "passed on to another topic");
+        let letter = (format!("{DEAD_LETTER_PREFIX}reason"), Some(b"too_deep".to_vec()));
+        assert_eq!(read(&[header, letter], "orders.v1"), None, "a dead letter that somebody sent back");
+        assert_eq!(read(&[(ORIGIN_HEADER.into(), Some(b"kv/0.0.1/2/3".to_vec()))], "3"), None);
     }
 
     #[test]

@@ -162,6 +162,9 @@ struct Located {
 }
 
 impl Slice {
+    /// What a record takes beside its key, value and headers.
+    pub const RECORD_BYTES: usize = size_of::<Located>();
+
     pub fn new(epoch: u32, partition: u32) -> Self {
         Slice { partition, epoch, ..Slice::default() }
     }
@@ -224,7 +227,7 @@ impl Slice {
     }
 
     pub fn bytes_len(&self) -> usize {
-        self.bytes.len() + self.records.len() * size_of::<Located>()
+        self.bytes.len() + self.records.len() * Self::RECORD_BYTES
     }
 
     pub fn last_offset(&self) -> Option<u64> {

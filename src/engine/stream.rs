@@ -199,6 +199,7 @@ impl Stream {
         let settings = &self.shared.settings;
         FoldSettings {
             stream: self.spec.name.clone(),
+            topic: self.spec.topic.name.as_str().into(),
             by_partition: self.spec.by_partition,
             has_row_ids: self.spec.has_row_ids,
             key_bytes_max: settings.key_bytes_max,

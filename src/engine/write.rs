@@ -20,7 +20,7 @@ use crate::{
     clock,
     document::Document,
     metrics,
-    origin::{ORIGIN_HEADER, Origin},
+    origin::Origin,
     ports::{EntityId, LogError, Store, StoreError, StoredRow, Upsert},
     record::{NewRecord, Position},
 };
@@ -189,7 +189,7 @@ type InOrder = Vec<NewRecord>;
 fn by_lane(emits: Vec<(Emit, Origin)>) -> BTreeMap<(String, u32, u32), InOrder> {
     let mut by_lane: BTreeMap<_, InOrder> = BTreeMap::new();
     for (emit, origin) in emits {
-        let headers = vec![(ORIGIN_HEADER.to_owned(), Some(origin.to_string().into_bytes()))];
+        let headers = vec![origin.header(&emit.topic)];
         let record = NewRecord { key: emit.key, value: emit.value, headers, ..NewRecord::default() };
         by_lane.entry((emit.topic, origin.position.partition, origin.lane)).or_default().push(record);
     }

@@ -209,6 +209,7 @@ async fn by_partition(ports: &Ports, spec: &StreamSpec) -> Result<BTreeMap<u32, 
 fn settings(engine: &config::Engine, spec: &StreamSpec) -> FoldSettings {
     FoldSettings {
         stream: spec.name.clone(),
+        topic: spec.topic.name.as_str().into(),
         by_partition: spec.by_partition,
         has_row_ids: spec.has_row_ids,
         key_bytes_max: engine.key_bytes_max,

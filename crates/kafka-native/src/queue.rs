@@ -24,7 +24,7 @@ pub const BATCH_MAX: usize = 128;
 pub struct PartitionQueue<C: ConsumerContext + 'static> {
     queue: NonNull<sys::rd_kafka_queue_t>,
     /// librdkafka has its address until the queue is dropped.
-    woken: Box<Woken>,
+    woken: Arc<Woken>,
     /// The client outlives its queue. Last, so that it is dropped last.
     _consumer: Arc<BaseConsumer<C>>,
 }
@@ -51,10 +51,10 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
         // SAFETY: client and name are alive during the call, which copies the name.
         let queue = unsafe { sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
         let queue = NonNull::new(queue)?;
-        let split = PartitionQueue { queue, woken: Box::new(Woken(Box::new(woken))), _consumer: consumer };
+        let split = PartitionQueue { queue, woken: Arc::new(Woken(Box::new(woken))), _consumer: consumer };
         // SAFETY: the queue is alive; forwarded to null, it keeps what it gets.
         unsafe { sys::rd_kafka_queue_forward(split.queue.as_ptr(), ptr::null_mut()) };
-        let opaque = ptr::from_ref(&*split.woken).cast_mut().cast::<c_void>();
+        let opaque = Arc::as_ptr(&split.woken).cast_mut().cast::<c_void>();
         // SAFETY: the queue is alive, and `opaque` until `drop` has disabled the call.
         unsafe { sys::rd_kafka_queue_cb_event_enable(split.queue.as_ptr(), Some(nonempty), opaque) };
         Some(split)

@@ -102,7 +102,7 @@ impl GroupLog for Root {
     ) -> Result<Box<dyn PartitionReader>, LogError> {
         Ok(Box::new(Reader::new(
             &self.folder.spaces,
-            &self.reads,
+            &self.reads.pipeline,
             self.topic(topic)?,
             epoch,
             partition,

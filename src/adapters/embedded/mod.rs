@@ -29,7 +29,7 @@ use append::Queue;
 use commit::Committer;
 use folder::Folder;
 pub use log::EmbeddedLog;
-use reads::Reads;
+use reads::Readers;
 use registry::Registry;
 use retention::{Keeper, Retention};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -53,7 +53,7 @@ pub struct Embedded {
 /// What log and store share. Fields are dropped in order: threads end before the database closes.
 struct Root {
     _retention: Retention,
-    reads: Reads,
+    reads: Readers,
     committer: Arc<Committer>,
     appends: Queue,
     stripes: Arc<Stripes>,
@@ -79,7 +79,7 @@ impl Embedded {
         let _retention = retention.map_err(|error| unusable(error.to_string()))?;
         let (appends, stripes) = (Queue::default(), Arc::default());
         let root =
-            Root { _retention, reads: Reads::default(), committer, appends, stripes, registry, folder };
+            Root { _retention, reads: Readers::default(), committer, appends, stripes, registry, folder };
         Ok(Embedded { root: Arc::new(root) })
     }
 

@@ -1,7 +1,8 @@
 //! Reading on threads that may wait for the disk.
 //!
-//! Invariant: no more of them read at once than there are cores, however many ask. More would read no faster, and the
-//! allocator keeps memory for each thread that ever read.
+//! Invariant: no more of them read at once for the pipeline than there are cores, and as many for who asks from outside,
+//! however many ask: more would read no faster, and the allocator keeps memory for each thread that ever read. The two
+//! wait in lines of their own, so that long listings hold up no stream.
 
 use std::{sync::Arc, thread::available_parallelism};
 use tokio::{
@@ -12,7 +13,16 @@ use tokio::{
 /// So many where nobody can say how many cores there are.
 const READERS: usize = 2;
 
-/// Who may read.
+/// Who may read, of the pipeline and from outside.
+#[derive(Default)]
+pub struct Readers {
+    /// Pulls, loads, and looks before writes.
+    pub pipeline: Reads,
+    /// Pages, rows and marks.
+    pub listings: Reads,
+}
+
+/// One line.
 #[derive(Clone)]
 pub struct Reads(Arc<Semaphore>);
 

@@ -10,6 +10,7 @@ use super::{
     commit::{Act, Group, Outcome, Staged},
     folder::Spaces,
     keys, pages,
+    reads::Reads,
     registry::{self, Collection},
     rows::{InsertRows, NewRow, RaiseEpoch},
     write::{Forget, Put, Write},
@@ -37,6 +38,15 @@ pub struct EmbeddedStore {
 
 fn unreadable(error: &fjall::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
+}
+
+async fn blocking<T: Send + 'static>(
+    reads: &Reads,
+    work: impl FnOnce() -> fjall::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = reads.run(work).await;
+    let done = done.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    done.map_err(|error| unreadable(&error))
 }
 
 fn closed(_: oneshot::error::RecvError) -> StoreError {
@@ -70,21 +80,13 @@ impl EmbeddedStore {
     /// Reads on a thread that may wait for the disk. A collection that is not there holds nothing.
     async fn read<T: Default + Send + 'static>(
         &self,
+        reads: &Reads,
         collection: &str,
         read: impl FnOnce(&Spaces, u32) -> fjall::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Some(collection) = self.root.registry.collection(collection) else { return Ok(T::default()) };
         let spaces = self.root.folder.spaces.clone();
-        self.blocking(move || read(&spaces, collection.number)).await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> fjall::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let done = self.root.reads.run(work).await;
-        let done = done.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        done.map_err(|error| unreadable(&error))
+        blocking(reads, move || read(&spaces, collection.number)).await
     }
 
     async fn write_all(&self, stream: &str, upserts: Vec<Upsert>) -> Result<usize, StoreError> {
@@ -106,8 +108,11 @@ impl EmbeddedStore {
             }
             Ok::<_, fjall::Error>(puts)
         };
-        let puts =
-            if small { prepare().map_err(|e| unreadable(&e))? } else { self.blocking(prepare).await? };
+        let puts = if small {
+            prepare().map_err(|e| unreadable(&e))?
+        } else {
+            blocking(&self.root.reads.pipeline, prepare).await?
+        };
         let (reply, outcome) = oneshot::channel();
         let stripes = self.root.stripes.clone();
         let write = Write { stream, stripes, puts, applied: Vec::new(), permit, reply };
@@ -133,8 +138,11 @@ impl EmbeddedStore {
             });
             rows.collect::<fjall::Result<Vec<_>>>()
         };
-        let rows =
-            if small { prepare().map_err(|e| unreadable(&e))? } else { self.blocking(prepare).await? };
+        let rows = if small {
+            prepare().map_err(|e| unreadable(&e))?
+        } else {
+            blocking(&self.root.reads.pipeline, prepare).await?
+        };
         let (reply, outcome) = oneshot::channel();
         let stripes = self.root.stripes.clone();
         self.root.committer.submit(Box::new(InsertRows {
@@ -210,7 +218,7 @@ impl Store for EmbeddedStore {
             let load = move |spaces: &Spaces, stream| {
                 pages::load(spaces, stream, &ids, &root.stripes, |name| root.committer.hash(DOCUMENTS, name))
             };
-            self.read(&documents_of(stream), load).await
+            self.read(&self.root.reads.pipeline, &documents_of(stream), load).await
         })
     }
 
@@ -222,7 +230,7 @@ impl Store for EmbeddedStore {
         Box::pin(async move {
             let key = key.to_owned();
             let partials = move |spaces: &Spaces, stream| pages::load_partials(spaces, stream, &key);
-            self.read(&documents_of(stream), partials).await
+            self.read(&self.root.reads.listings, &documents_of(stream), partials).await
         })
     }
 
@@ -252,7 +260,7 @@ impl Store for EmbeddedStore {
         Box::pin(async move {
             let ids = ids.to_vec();
             let firsts = move |spaces: &Spaces, rows| pages::row_firsts(spaces, rows, &ids);
-            self.read(&rows_of(stream, name), firsts).await
+            self.read(&self.root.reads.pipeline, &rows_of(stream, name), firsts).await
         })
     }
 
@@ -265,7 +273,7 @@ impl Store for EmbeddedStore {
         Box::pin(async move {
             let id = id.to_owned();
             let load = move |spaces: &Spaces, rows| pages::load_row(spaces, rows, &id);
-            self.read(&rows_of(stream, name), load).await
+            self.read(&self.root.reads.listings, &rows_of(stream, name), load).await
         })
     }
 
@@ -277,13 +285,16 @@ impl Store for EmbeddedStore {
     ) -> BoxFuture<'a, Result<Vec<StoredRow>, StoreError>> {
         Box::pin(async move {
             let page = move |spaces: &Spaces, rows| pages::scan_rows(spaces, rows, &scan);
-            self.read(&rows_of(stream, name), page).await
+            self.read(&self.root.reads.listings, &rows_of(stream, name), page).await
         })
     }
 
     fn scan<'a>(&'a self, stream: &'a str, scan: Scan) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
         Box::pin(async move {
-            self.read(&documents_of(stream), move |spaces, stream| pages::scan(spaces, stream, &scan)).await
+            self.read(&self.root.reads.listings, &documents_of(stream), move |spaces, stream| {
+                pages::scan(spaces, stream, &scan)
+            })
+            .await
         })
     }
 
@@ -301,7 +312,7 @@ impl Store for EmbeddedStore {
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
         Box::pin(async move {
             let expired = move |spaces: &Spaces, stream| pages::expired(spaces, stream, now_ms, limit);
-            self.read(&documents_of(stream), expired).await
+            self.read(&self.root.reads.pipeline, &documents_of(stream), expired).await
         })
     }
 
@@ -319,7 +330,8 @@ impl Store for EmbeddedStore {
 
     fn marks<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<(String, Json)>, StoreError>> {
         let (spaces, prefix) = (self.root.folder.spaces.clone(), prefix.to_owned());
-        self.blocking(move || pages::marks(&spaces, &prefix)).boxed()
+        let reads = self.root.reads.listings.clone();
+        async move { blocking(&reads, move || pages::marks(&spaces, &prefix)).await }.boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

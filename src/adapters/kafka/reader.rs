@@ -1,7 +1,7 @@
 //! One partition's queue, and the reader that drains it into slices.
 //!
 //! Invariant: a record is copied into our own slice at once and the client's memory goes back to the client, so its
-//! prefetch limit really is one; and the queue belongs to the lane, not to the reader, so that whoever ends an
+//! prefetch limit is one, but for what one call brought and the slice did not take (`BATCH_MAX` records); and the queue belongs to the lane, not to the reader, so that whoever ends an
 //! assignment ends the queue with it, whatever the reader's holder does.
 //! Not here: who owns a partition (`member`).
 
@@ -76,18 +76,21 @@ pub struct Reader<C: ConsumerContext + 'static> {
     broken: Option<LogError>,
     /// Sizes of the slice before, which the next is made for.
     expected: (usize, usize),
+    /// Bytes of the largest record of late.
+    largest: usize,
 }
 
 impl<C: ConsumerContext + 'static> Reader<C> {
     /// `start` is where the partition was told to begin; what comes below `floor` is left out.
     pub fn new(lane: Arc<Lane<C>>, faults: Arc<Faults>, epoch: u32, start: Option<u64>, floor: u64) -> Self {
         let (carried, broken, expected) = (VecDeque::new(), None, (0, 0));
-        Reader { lane, faults, epoch, start, floor, came_again: false, carried, broken, expected }
+        let (came_again, largest) = (false, 0);
+        Reader { lane, faults, epoch, start, floor, came_again, carried, broken, expected, largest }
     }
 
     /// One attempt to fill a slice; wakes the task when there is more to come.
     pub fn poll_pull(&mut self, cx: &mut Context<'_>, limit: PullLimit) -> Poll<Result<Slice, LogError>> {
-        if let Some(broken) = &self.broken {
+        if let Some(broken) = self.broken.as_ref().filter(|_| self.carried.is_empty()) {
             return Poll::Ready(Err(broken.clone()));
         }
         let mut slice = self.carried.pop_front().unwrap_or_else(|| self.new_slice(limit));
@@ -100,6 +103,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         if !slice.is_empty() {
             self.faults.well();
             self.expected = (slice.len(), slice.bytes_len());
+            self.largest -= self.largest / 8;
             return Poll::Ready(Ok(slice));
         }
         self.broken.clone().map_or(Poll::Pending, |broken| Poll::Ready(Err(broken)))
@@ -121,6 +125,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         let queue = lane.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else {
             self.broken = Some(LogError::Unavailable("the partition is not assigned any more".into()));
+            self.carried.clear();
             return;
         };
         while self.carried.is_empty() && self.broken.is_none() {
@@ -139,14 +144,11 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         }
     }
 
-    /// So many more records are asked for: those that fit, by the size of those before.
+    /// So many more records are asked for: those that fit if none is larger than the largest of late.
     fn room(&self, slice: &Slice, limit: PullLimit) -> usize {
-        let (records, bytes, least) = match slice.is_empty() {
-            true => (self.expected.0, self.expected.1, 1),
-            false => (slice.len(), slice.bytes_len(), 0),
-        };
         let free = limit.bytes_max.saturating_sub(slice.bytes_len());
-        let fitting = (free * records / bytes.max(1)).max(least);
+        let fitting = if self.largest == 0 { 0 } else { free / self.largest };
+        let fitting = fitting.max(usize::from(slice.is_empty()));
         fitting.min(limit.records_max.saturating_sub(slice.len())).min(BATCH_MAX)
     }
 
@@ -158,6 +160,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         }
         self.floor = offset + 1;
         let size = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);
+        self.largest = self.largest.max(size + Slice::RECORD_BYTES);
         let fits = |slice: &Slice| {
             slice.is_empty() || slice.len() < limit.records_max && slice.bytes_len() + size <= limit.bytes_max
         };

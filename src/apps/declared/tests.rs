@@ -31,6 +31,7 @@ fn fold(stream: &Stream, records: &[Given<'_>]) -> Folded {
     let declaration = Declaration::read(stream).expect("a good declaration");
     let settings = FoldSettings {
         stream: "s".into(),
+        topic: "t".into(),
         by_partition: declaration.by_partition(),
         has_row_ids: matches!(declaration.projection, Project::Log { .. }),
         key_bytes_max: 512,

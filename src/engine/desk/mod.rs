@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock,
     document::Json,
-    origin::ORIGIN_HEADER,
+    origin::{DEAD_LETTER_PREFIX, ORIGIN_HEADER},
     ports::{LogError, PullLimit, StoreError},
     record::{Key, NewRecord, Position, Slice},
 };
@@ -33,7 +33,6 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, atomic::Ordering};
 
 /// Prefix of the headers that `dead_letter` adds and a replay takes off.
-const OWN_PREFIX: &str = "statecast-dlq-";
 /// How often this record was replayed; beyond `REPLAYS_MAX` only a forced replay is made, so that no loop is endless.
 const REPLAYS_HEADER: &str = "statecast-replays";
 const REPLAYS_MAX: u64 = 3;
@@ -230,7 +229,7 @@ fn original(slice: &Slice, position: Position) -> Option<(NewRecord, u64)> {
     let replays = record.headers.get(REPLAYS_HEADER).and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
     let replays = replays.unwrap_or(0_u64) + 1;
     let ours = |name: &str| {
-        name.starts_with(OWN_PREFIX) || [WAIT_HEADER, ORIGIN_HEADER, REPLAYS_HEADER].contains(&name)
+        name.starts_with(DEAD_LETTER_PREFIX) || [WAIT_HEADER, ORIGIN_HEADER, REPLAYS_HEADER].contains(&name)
     };
     let mut headers: Vec<(String, Option<Vec<u8>>)> = record
         .headers

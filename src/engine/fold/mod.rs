@@ -2,7 +2,8 @@
 //!
 //! The order is: `gather` parts, load what is `missing` and the rows' firsts, `fold`, write the effects, `settle` what
 //! the store did not take, `confirm`. Invariant: a record is taken in at most once per entity (what the entity's position
-//! already covers is skipped, and so is what its origin says was taken in before), and refusals are decided record by record, before anything is coalesced.
+//! already covers is skipped, and so is what its origin says was taken in before), and refusals are decided record by
+//! record, before anything is coalesced.
 //! Not here: when to cut (`batch`), and every kind of waiting (`shard_writer`).
 
 pub mod cache;
@@ -23,7 +24,7 @@ use crate::{
     document::Document,
     origin::Origin,
     ports::{StoredRow, Upsert},
-    record::{Position, Slice},
+    record::{Key, Position, Slice},
 };
 use cache::{Cache, SlotId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -74,6 +75,7 @@ pub struct Flight {
 #[derive(Debug, Clone)]
 pub struct FoldSettings {
     pub stream: StreamName,
+    pub topic: Key,
     /// Entities are keyed by `App::group_key` and split by partition, instead of by the record's key.
     pub by_partition: bool,
     /// The app has rows with ids of their own: events are decoded before the store is asked.

@@ -163,7 +163,8 @@ impl<A: App> Stepper<'_, A> {
             return End::Seen;
         }
         // Few records have headers, and fewer were emitted.
-        let origin = if record.headers.is_empty() { None } else { Origin::of(record.headers) };
+        let origin =
+            if record.headers.is_empty() { None } else { Origin::of(record.headers, &self.settings.topic) };
         let remembered = slot.held.as_ref().map(|held| &held.origins);
         if origin.as_ref().zip(remembered).is_some_and(|(origin, held)| held.have_seen(origin)) {
             return End::Seen;

@@ -6,6 +6,7 @@ use crate::{apps::kv::Kv, ports::EntityId, record::Slice};
 pub(super) fn settings() -> FoldSettings {
     FoldSettings {
         stream: "kv".into(),
+        topic: "kv".into(),
         by_partition: false,
         has_row_ids: false,
         key_bytes_max: 8,
@@ -274,6 +275,7 @@ fn an_abandoned_batch_is_loaded_anew() {
 fn emitted(rows: &[(u64, &str, Option<&str>, &str)]) -> Arc<Flight> {
     let mut slice = Slice::new(0, 0);
     for (offset, key, value, origin) in rows {
+        let origin = if origin.is_empty() { String::new() } else { format!("{origin}/kv") };
         let header = (crate::origin::ORIGIN_HEADER.as_bytes(), Some(origin.as_bytes()));
         let headers = (!origin.is_empty()).then_some(header).into_iter();
         slice.push(*offset, 5, Some(key.as_bytes()), value.map(str::as_bytes), headers);

@@ -48,6 +48,7 @@ impl App for Keep {
 fn fold() -> Fold<Keep> {
     let settings = FoldSettings {
         stream: STREAM.into(),
+        topic: super::tally::EMITS.into(),
         by_partition: false,
         has_row_ids: false,
         key_bytes_max: 8,
@@ -69,7 +70,8 @@ fn partition(record: &NewRecord) -> u32 {
 fn origin(record: &NewRecord) -> Origin {
     let found = record.headers.iter().find(|(name, _)| name == ORIGIN_HEADER);
     let text = found.and_then(|(_, value)| value.clone()).expect("an origin");
-    String::from_utf8(text).expect("text").parse().expect("an origin")
+    let text = String::from_utf8(text).expect("text");
+    text.strip_suffix(&format!("/{}", super::tally::EMITS)).expect("its topic").parse().expect("an origin")
 }
 
 /// Reads what was emitted to its end. `counted`: by source key, what has to be there. Returns how many had been emitted

@@ -121,7 +121,8 @@ impl Model {
             *sum += n;
             self.firsts.insert(id.clone(), rec.position());
             for index in 0..2 {
-                let origin = format!("kv/{}/{}/{index}", rec.position(), lane_of(key.as_bytes()));
+                let origin =
+                    format!("kv/{}/{}/{index}/{}", rec.position(), lane_of(key.as_bytes()), tally::EMITS);
                 self.emits.insert(origin, tally::emitted(id, *sum));
             }
             self.counted.entry(key.to_owned()).or_default().push(id.clone());
