@@ -155,6 +155,7 @@ impl From<Vec<Origin>> for Origins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::slice::from_ref;
 
     fn origin(text: &str) -> Origin {
         text.parse().expect("an origin")
@@ -192,8 +193,8 @@ mod tests {
             Origin::of(slice.get(0).expect("a record").headers, topic)
         };
         let header = one.header("orders.v1");
-        assert_eq!(read(&[header.clone()], "orders.v1"), Some(one));
-        assert_eq!(read(&[header.clone()], "orders"), None, "passed on to another topic");
+        assert_eq!(read(from_ref(&header), "orders.v1"), Some(one));
+        assert_eq!(read(from_ref(&header), "orders"), None, "passed on to another topic");
         let letter = (format!("{DEAD_LETTER_PREFIX}reason"), Some(b"too_deep".to_vec()));
         assert_eq!(read(&[header, letter], "orders.v1"), None, "a dead letter that somebody sent back");
         assert_eq!(read(&[(ORIGIN_HEADER.into(), Some(b"kv/0.0.1/2/3".to_vec()))], "3"), None);

@@ -147,7 +147,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     /// So many more records are asked for: those that fit if none is larger than the largest of late.
     fn room(&self, slice: &Slice, limit: PullLimit) -> usize {
         let free = limit.bytes_max.saturating_sub(slice.bytes_len());
-        let fitting = if self.largest == 0 { 0 } else { free / self.largest };
+        let fitting = free.checked_div(self.largest).unwrap_or(0);
         let fitting = fitting.max(usize::from(slice.is_empty()));
         fitting.min(limit.records_max.saturating_sub(slice.len())).min(BATCH_MAX)
     }
