@@ -228,12 +228,15 @@ impl Driver {
 
     /// Leaves the group and closes the client. Subscribing ends first and is served here, while the client can still be
     /// asked: closing a client that is still subscribed loses its last events, and crashes this librdkafka when the
-    /// coordinator is away.
+    /// coordinator is away. In the middle of a rebalance librdkafka (2.12.1) puts the end of the subscription off until
+    /// that is over, and a client that is closed meanwhile never says that it leaves: the group would wait for it, and
+    /// nobody read its partitions, for a whole session.
     fn exit(&self, client: Arc<Client>) {
         let timeout = Duration::from_millis(self.parts.settings.kafka().leave_timeout_ms);
         let until = Instant::now() + timeout;
         client.unsubscribe();
-        while Instant::now() < until && client.assignment().is_ok_and(|list| list.count() > 0) {
+        let holds_some = || client.assignment().is_ok_and(|list| list.count() > 0);
+        while Instant::now() < until && (holds_some() || kafka_native::is_member(&client)) {
             self.poll(&client, CLOSE_AGAIN);
         }
         let mut shared = client;

@@ -209,7 +209,8 @@ impl Group {
             let Err(error) = client.commit(&list, CommitMode::Sync) else { return self.faults.well() };
             self.commit_failed(&error);
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-            if !offsets::commit_may_pass(code) || attempt == COMMIT_ATTEMPTS {
+            let may_pass = offsets::commit_may_pass(code) && !client.assignment_lost();
+            if !may_pass || attempt == COMMIT_ATTEMPTS {
                 let group = self.subscription.group.as_str();
                 tracing::warn!(group, ?next, %error, "the last commit failed, so these records will come again");
                 return;

@@ -67,11 +67,13 @@ pub fn begin_at(committed: Option<u64>) -> Offset {
     }
 }
 
-/// Whether the same commit may succeed a moment later.
+/// Whether the same commit may succeed a moment later, as long as the assignment is not lost. An illegal generation is
+/// an old one: the commit waited behind a join of this member, and the next is sent with the generation joined.
 pub fn commit_may_pass(code: Code) -> bool {
     matches!(
         code,
         Code::RebalanceInProgress
+            | Code::IllegalGeneration
             | Code::CoordinatorLoadInProgress
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator

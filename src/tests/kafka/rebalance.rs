@@ -7,7 +7,7 @@ use crate::{
     tests::{
         contract::{
             log::fill,
-            member::{Member, PLENTY},
+            member::{Member, PATIENCE, PLENTY},
             unique,
         },
         services,
@@ -139,9 +139,16 @@ async fn a_storm_of_members_loses_nothing_and_stalls_nothing() {
         }
     });
     let (mut members, mut seen) = (Vec::new(), BTreeMap::<(u32, u64), usize>::new());
-    let mut round = 0;
+    let (mut round, mut calm_since) = (0, None::<Instant>);
     while !filling.is_finished() || seen.len() < RECORDS {
+        // Storms end: a group that somebody leaves in each of its rebalances has none that is ever over.
+        if filling.is_finished() {
+            let calm = calm_since.get_or_insert_with(Instant::now).elapsed();
+            assert!(calm < PATIENCE, "only {} of {RECORDS} came", seen.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         match round % 8 {
+            _ if calm_since.is_some() => {}
             0 | 1 | 3 => members.push(Member::join(&log, &topic, &group, |_| {})),
             2 | 5 | 6 if members.len() > 1 => {
                 let (_, membership) = members.remove(0);
@@ -158,7 +165,6 @@ async fn a_storm_of_members_loses_nothing_and_stalls_nothing() {
             }
         }
         round += 1;
-        assert!(round < 3_000, "only {} of {RECORDS} came", seen.len());
     }
     filling.await.expect("filling");
     let expected: BTreeSet<_> = (0..PARTITIONS)
