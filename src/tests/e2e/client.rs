@@ -40,17 +40,23 @@ pub struct Heard {
     faults: Vec<String>,
 }
 
+/// The client's process, with what it is told and what it tells, a line of JSON each.
+pub fn spawn(base: &str, transport: &str) -> (Child, ChildStdin, ChildStdout) {
+    let mut child = Command::new("node")
+        .arg(node::folder("clients").join("socketio.mjs"))
+        .args([base, transport])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("node");
+    let (input, output) = (child.stdin.take().expect("stdin"), child.stdout.take().expect("stdout"));
+    (child, input, output)
+}
+
 impl Viewer {
     pub async fn connect(base: &str, transport: &str) -> Viewer {
-        let mut child = Command::new("node")
-            .arg(node::folder("clients").join("socketio.mjs"))
-            .args([base, transport])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node");
-        let (input, output) = (child.stdin.take().expect("stdin"), child.stdout.take().expect("stdout"));
+        let (child, input, output) = spawn(base, transport);
         let heard = Arc::default();
         tokio::spawn(listen(output, Arc::clone(&heard)));
         let viewer = Viewer { child, input, heard, calls: 0 };

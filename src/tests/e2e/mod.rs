@@ -21,6 +21,7 @@ mod instances;
 mod letters;
 mod load;
 mod node;
+mod others;
 mod pressure;
 mod reads;
 mod replay;
