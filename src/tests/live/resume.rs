@@ -1,23 +1,10 @@
-//! Coming back with a position: the missed changes, or the truth anew, never a hole (semantics 13-16; B1-B7, B10).
+//! Coming back with a position: the missed changes, or the truth anew, never a hole (semantics 13-16; B1-B3, B6).
 
-use super::stage::{Got, Stage};
+use super::{
+    said::{one, versions},
+    stage::{Got, Stage},
+};
 use serde_json::{Value, json};
-
-fn one(ack: &Value) -> &Value {
-    assert_eq!(ack["ok"], true, "{ack}");
-    &ack["rooms"][0]
-}
-
-/// The versions told, with what was skipped, of everything that came.
-fn versions(got: &[Got]) -> Vec<(String, u64, u64)> {
-    let items =
-        got.iter().filter_map(|got| if let Got::Changes(items, _) = got { items.as_array() } else { None });
-    let told = |item: &Value| {
-        let number = |name: &str| item[name].as_u64().expect("number");
-        (item["key"].as_str().expect("key").to_owned(), number("version"), number("skipped"))
-    };
-    items.flatten().map(told).collect()
-}
 
 #[test]
 fn a_since_at_the_head_has_missed_nothing() {
@@ -161,64 +148,6 @@ fn a_position_that_names_two_places_is_not_resumed() {
     assert_eq!(one(&ack)["items"].as_array().map(Vec::len), Some(3));
 }
 
-/// B4: changes roll over the history while pages are read.
-#[test]
-fn b4_pages_end_and_are_right_while_every_key_changes() {
-    let mut stage = Stage::new(&[("kv", 1)], |config| {
-        config.live.page_bytes_max = 400;
-        config.live.history_bytes_max = 3_000;
-    });
-    let keys: Vec<String> = (0..30).map(|n| format!("k{n:02}")).collect();
-    for key in &keys {
-        stage.engine.write("kv", key, Some("0"));
-    }
-    let mut viewer = super::viewer::Viewer::new(&mut stage);
-    viewer.ask(&mut stage, &["kv"]);
-    let mut turns = 0;
-    while viewer.rooms.get("kv").is_none_or(|view| view.next.is_some()) {
-        turns += 1;
-        assert!(turns < 400, "the pages end");
-        stage.begin_reads();
-        stage.look(0);
-        for key in &keys {
-            let news = stage.engine.write("kv", key, Some(&turns.to_string()));
-            if turns % 3 == 0 {
-                stage.tell([news]);
-            }
-        }
-        stage.end_read(0);
-        stage.tick(10);
-        viewer.hear();
-        viewer.page(&mut stage);
-    }
-    for key in &keys {
-        let news = stage.engine.write("kv", key, Some("-1"));
-        stage.tell([news]);
-    }
-    stage.settle(std::slice::from_mut(&mut viewer));
-    viewer.assert_holds(&stage.engine);
-}
-
-/// B5: an older put that comes late, after a removal.
-#[test]
-fn b5_what_was_removed_stays_removed_when_an_older_put_comes_late() {
-    let mut stage = Stage::kv();
-    let (client, line) = stage.connect();
-    stage.subscribe(client, &line, &["kv/a", "kv"], &[]);
-    let put = stage.engine.write("kv", "a", Some("1"));
-    let removal = stage.engine.write("kv", "a", None);
-    stage.tell([removal]);
-    stage.tick(10);
-    let got = line.take();
-    let [Got::Changes(items, _)] = &got[..] else { panic!("one packet, not {got:?}") };
-    assert!(
-        items.as_array().expect("items").iter().all(|item| item["deleted"] == true && item["version"] == 2)
-    );
-    stage.tell([put]);
-    stage.tick(10);
-    assert_eq!(line.take(), []);
-}
-
 /// B6: a removal while the client was away.
 #[test]
 fn b6_a_removal_while_away_is_shown_and_so_is_what_follows() {
@@ -242,48 +171,6 @@ fn b6_a_removal_while_away_is_shown_and_so_is_what_follows() {
     stage.tell([news]);
     stage.tick(10);
     assert_eq!(versions(&line.take()), [("a".into(), 3, 0), ("a".into(), 3, 0)]);
-}
-
-/// B7: left and joined again in the middle of the pages.
-#[test]
-fn b7_two_walks_through_the_pages_never_mix() {
-    let mut stage = Stage::new(&[("kv", 1)], |config| config.live.page_bytes_max = 400);
-    for n in 0..12 {
-        stage.engine.write("kv", &format!("k{n:02}"), Some("0"));
-    }
-    let mut viewer = super::viewer::Viewer::new(&mut stage);
-    viewer.ask(&mut stage, &["kv"]);
-    stage.run_reads();
-    viewer.hear();
-    viewer.page(&mut stage);
-    stage.begin_reads();
-    stage.look(0);
-    viewer.leave(&mut stage, "kv");
-    viewer.ask(&mut stage, &["kv"]);
-    let news: Vec<_> = (0..12).map(|n| stage.engine.write("kv", &format!("k{n:02}"), Some("1"))).collect();
-    stage.tell(news);
-    stage.settle(std::slice::from_mut(&mut viewer));
-    viewer.assert_holds(&stage.engine);
-    assert_eq!((viewer.acks, viewer.resyncs), (2, 0));
-}
-
-/// B10: a snapshot larger than the client's bound comes in pages, and nobody is removed for it.
-#[test]
-fn b10_a_snapshot_larger_than_the_bound_is_paged() {
-    let mut stage = Stage::new(&[("kv", 1)], |config| {
-        config.live.page_bytes_max = 10_000;
-        config.live.unsent_bytes_max = 20_000;
-    });
-    let value = format!("\"{}\"", "x".repeat(900));
-    for n in 0..200 {
-        stage.engine.write("kv", &format!("k{n:03}"), Some(&value));
-    }
-    let mut viewer = super::viewer::Viewer::new(&mut stage);
-    viewer.ask(&mut stage, &["kv"]);
-    stage.settle(std::slice::from_mut(&mut viewer));
-    viewer.assert_holds(&stage.engine);
-    assert!(stage.engine.lists() >= 20, "{} pages", stage.engine.lists());
-    assert!(viewer.line.most_unsent() <= 20_000, "{}", viewer.line.most_unsent());
 }
 
 #[test]
@@ -324,88 +211,4 @@ fn a_room_just_left_remembers_for_who_comes_back() {
     assert!(ack["rooms"].as_array().expect("rooms").iter().all(|room| room["resumed"] == true), "{ack}");
     stage.tick(10);
     assert_eq!(versions(&line.take()), [("a".into(), 2, 0), ("a".into(), 2, 0)]);
-}
-
-#[test]
-fn a_forgotten_tombstone_voids_the_room() {
-    let mut stage = Stage::kv();
-    let (client, line) = stage.connect();
-    stage.engine.write("kv", "a", Some("1"));
-    stage.engine.write("kv", "a", None);
-    stage.subscribe(client, &line, &["kv/a"], &[]);
-    let news = stage.engine.forget("kv", "a");
-    stage.tell([news]);
-    let got = line.take();
-    let [Got::Resync(message)] = &got[..] else { panic!("a resync, not {got:?}") };
-    assert_eq!(
-        (&message["reason"], &message["entity"], &message["position"]),
-        (&json!("forgotten"), &Value::Null, &Value::Null)
-    );
-    let news = stage.engine.write("kv", "a", Some("2"));
-    stage.tell([news]);
-    stage.tick(10);
-    assert_eq!(versions(&line.take()), [("a".into(), 1, 0)]);
-}
-
-#[test]
-fn a_key_begun_again_elsewhere_voids_the_room_too() {
-    let mut stage = Stage::kv();
-    let (client, line) = stage.connect();
-    stage.engine.write("kv", "a", Some("1"));
-    stage.engine.write("kv", "a", None);
-    stage.subscribe(client, &line, &["kv/a"], &[]);
-    stage.engine.forget("kv", "a");
-    stage.engine.write("kv", "a", Some("2"));
-    stage.beat(10_000);
-    stage.run_reads();
-    let got = line.take();
-    let [Got::Resync(message)] = &got[..] else { panic!("a resync, not {got:?}") };
-    assert_eq!((&message["reason"], &message["entity"]["version"]), (&json!("replaced"), &json!(1)));
-}
-
-#[test]
-fn lost_news_are_found_in_the_store_on_the_beat() {
-    let mut stage = Stage::kv();
-    let (client, line) = stage.connect();
-    stage.subscribe(client, &line, &["kv/a"], &[]);
-    drop(stage.engine.write("kv", "a", Some("1")));
-    stage.beat(9_000);
-    stage.run_reads();
-    assert_eq!(line.take(), []);
-    stage.beat(1_000);
-    stage.run_reads();
-    assert_eq!(versions(&line.take()), [("a".into(), 1, 0)]);
-}
-
-#[test]
-fn a_key_owned_elsewhere_is_read_every_second_and_its_answer_says_so() {
-    let mut stage = Stage::kv();
-    let partition = stage.engine.write("kv", "a", Some("1")).partition;
-    stage.engine.set_owned("kv", partition, false);
-    let (client, line) = stage.connect();
-    let ack = stage.subscribe(client, &line, &["kv/a"], &[]);
-    assert_eq!(one(&ack)["feed"], "store");
-    drop(stage.engine.write("kv", "a", Some("2")));
-    stage.beat(1_000);
-    stage.run_reads();
-    stage.tick(10);
-    assert_eq!(versions(&line.take()), [("a".into(), 2, 0)]);
-    stage.engine.set_owned("kv", partition, true);
-    stage.beat(1_000);
-    let ack = stage.subscribe(client, &line, &["kv/a"], &[]);
-    assert_eq!(one(&ack).get("feed"), None);
-}
-
-#[test]
-fn partitions_that_come_or_go_send_the_streams_room_anew() {
-    let mut stage = Stage::kv();
-    let partition = stage.engine.write("kv", "a", Some("1")).partition;
-    let (client, line) = stage.connect();
-    stage.subscribe(client, &line, &["kv"], &[]);
-    stage.engine.set_owned("kv", partition, false);
-    stage.beat(1_000);
-    stage.run_reads();
-    let got = line.take();
-    let Some(Got::Resync(message)) = got.first() else { panic!("a resync, not {got:?}") };
-    assert_eq!((&message["reason"], &message["items"][0]["key"]), (&json!("rebalanced"), &json!("a")));
 }
