@@ -6,6 +6,7 @@
 //! Not here: threads and actors (`tests/engine.rs`), real services (`tests/e2e`, `src/tests/faults`).
 
 mod downstream;
+mod events;
 mod group;
 mod instance;
 mod model;
