@@ -40,6 +40,8 @@ pub struct RoomView {
     /// Keys of a stream's room held when it was resumed. Its position moves once all that waited is given, and a page
     /// may show a change before it is told: who comes back may hear of such a one once more.
     again: BTreeSet<String>,
+    /// Keys held for so long that nobody remembers any more that a page showed them: such a state may be told once more.
+    old: BTreeSet<String>,
 }
 
 impl Viewer {
@@ -113,6 +115,13 @@ impl Viewer {
         let heard = self.hear();
         self.page(stage);
         !heard && self.paging.is_none()
+    }
+
+    /// Longer than pages are remembered has passed.
+    pub fn grow_old(&mut self) {
+        for (_, view) in self.rooms.iter_mut().filter(|(room, _)| !room.contains('/')) {
+            view.old = view.keys.keys().cloned().collect();
+        }
     }
 
     pub fn page(&mut self, stage: &mut Stage) {
@@ -284,7 +293,11 @@ impl RoomView {
         if version <= held && self.again.contains(key) {
             return;
         }
+        if version == held && self.old.remove(key) {
+            return;
+        }
         self.again.remove(key);
+        self.old.remove(key);
         assert!(version > held, "{room}: version {version} of {key} after {held}");
         let keyed = room.contains('/');
         if keyed && held > 0 {

@@ -4,6 +4,7 @@
 //! Not here: choosing, and carrying out (`run`).
 
 use super::{
+    attend::Attention,
     instance::Instance,
     model::Rec,
     run::{INSTANCES, Run},
@@ -41,6 +42,7 @@ pub enum Event {
     Commit(usize),
     Land(usize),
     Watch(usize),
+    Attend(usize, Attention),
     Time,
 }
 
@@ -93,9 +95,11 @@ impl Run<'_> {
         }
         // Watching alone brings nothing forward.
         if !events.is_empty() {
-            events.extend(
-                (0..self.watchers.len()).map(|at| (ORDINARY * self.profile.watching, Event::Watch(at))),
-            );
+            for at in 0..self.watchers.len() {
+                events.push((ORDINARY * self.profile.watching, Event::Watch(at)));
+                let attends = self.profile.attends.iter();
+                events.extend(attends.map(|&(weight, attention)| (weight, Event::Attend(at, attention))));
+            }
         }
         events
     }

@@ -4,7 +4,7 @@
 
 use super::{
     Bug,
-    run::{INSTANCES, Run},
+    run::{INSTANCES, PARTITIONS, Run},
 };
 use rand::{Rng, rngs::StdRng};
 use std::sync::Arc;
@@ -25,8 +25,12 @@ impl Run<'_> {
 
     pub(super) fn crash(&mut self, slot: usize) {
         let Some(instance) = self.instances[slot].take() else { return };
+        let is_untold = (0..PARTITIONS as u32).any(|partition| {
+            self.owner[partition as usize] == Some(instance.id) && self.is_untold(partition)
+        });
         let mut inner = self.world.inner();
         inner.seen.crashes += 1;
+        inner.seen.died_untold += u64::from(is_untold);
         inner.mirrors.retain(|mirror| !Arc::ptr_eq(mirror, &instance.stage.engine));
         // What it had sent may still arrive; what it only thought of does not.
         let (gone, kept): (Vec<_>, Vec<_>) = inner.calls.drain(..).partition(|call| call.who == instance.id);
@@ -41,6 +45,17 @@ impl Run<'_> {
         for owner in self.owner.iter_mut().filter(|owner| **owner == Some(instance.id)) {
             *owner = None;
         }
+    }
+
+    /// Whether a key of this partition is stored as nobody has told yet.
+    fn is_untold(&self, partition: u32) -> bool {
+        let (keys, told) = {
+            let inner = self.world.inner();
+            (inner.model.entities.keys().cloned().collect::<Vec<_>>(), inner.told.clone())
+        };
+        let stored = keys.iter().filter_map(|key| self.world.document(key));
+        let mut of_partition = stored.filter(|document| document.position.partition == partition);
+        of_partition.any(|document| told.get(&*document.key).is_none_or(|told| *told < document.version))
     }
 
     pub(super) fn sick(&mut self, slot: usize) {

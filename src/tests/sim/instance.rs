@@ -52,6 +52,8 @@ pub struct Instance {
 pub struct Consumer {
     pub assignment: Arc<Assignment>,
     pub progress: Arc<PartitionProgress>,
+    /// Where it began to read.
+    pub from: u64,
     pub next: u64,
     pub watermark: Watermark,
     pub limit: Limit,
@@ -147,6 +149,7 @@ impl Instance {
         let consumer = Consumer {
             assignment,
             progress,
+            from,
             next: from,
             watermark,
             limit,
@@ -249,11 +252,15 @@ impl Instance {
     }
 
     fn written(&mut self, confirmed: Confirmed) {
-        let seen = &mut self.world.inner().seen;
+        let mut inner = self.world.inner();
+        let seen = &mut inner.seen;
         seen.conflicts += confirmed.counts.conflicts;
         seen.stale += confirmed.counts.stale;
         seen.repeated += confirmed.counts.seen;
         seen.evicted += confirmed.evicted;
+        let told = confirmed.changes.iter().map(|change| (&change.document, change.covers > 0));
+        inner.note_told(told);
+        let seen = &mut inner.seen;
         for part in &confirmed.finished {
             let assignment = &part.flight.assignment;
             if assignment.is_fenced() {
@@ -268,6 +275,7 @@ impl Instance {
                 poison: part.poison.clone(),
             });
         }
+        drop(inner);
         let records = confirmed.counts.records;
         write::tell(&self.stream, confirmed, records);
     }

@@ -80,6 +80,16 @@ impl Model {
         self.fates.insert((rec.partition, rec.offset), fate);
     }
 
+    /// Whether the key was removed at this version or after it.
+    pub fn is_removed_since(&self, key: &str, version: u64) -> bool {
+        self.fates.values().any(|fate| match fate {
+            Fate::Stored(document) => {
+                &*document.key == key && document.version >= version && document.value.is_none()
+            }
+            Fate::Refused | Fate::Poison => false,
+        })
+    }
+
     fn fate(&mut self, rec: &Rec) -> Fate {
         if rec.intent == Intent::Poison {
             return Fate::Poison;

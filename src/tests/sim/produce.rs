@@ -11,6 +11,11 @@ use std::collections::BTreeSet;
 
 const KEYS: u64 = 6;
 
+/// All keys that there may be, but for those of poison.
+pub fn keys() -> impl Iterator<Item = String> {
+    (0..KEYS).map(|key| format!("k{key}"))
+}
+
 pub struct Producer {
     left: usize,
     made: u64,

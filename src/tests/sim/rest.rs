@@ -88,8 +88,7 @@ impl Run<'_> {
         let homes: Vec<u64> = self.watchers.iter().map(|watcher| watcher.home).collect();
         self.trace.push_back(format!("at rest: watchers at {homes:?}, partitions at {:?}", self.owner));
         for instance in self.instances.iter_mut().flatten() {
-            let news = instance.stream.shared.news.take();
-            instance.stage.tell(news.news);
+            instance.tell_news();
             let (mut here, others) = std::mem::take(&mut self.watchers)
                 .into_iter()
                 .partition(|watcher| watcher.home == instance.id);

@@ -223,7 +223,14 @@ impl<'p> Run<'p> {
                 self.world.inner().seen.late_writes += u64::from(matches!(act, Act::Write(_)));
                 let _ = self.world.carry_out(act); // its caller has long given up
             }
-            Event::Watch(at) => self.watch(at),
+            Event::Watch(at) => {
+                self.watch(at);
+                self.grow_old(at);
+            }
+            Event::Attend(at, attention) => {
+                self.attend(at, attention);
+                self.grow_old(at);
+            }
             Event::Time => tokio::time::advance(LONG).await,
             event => self.move_along(event),
         }
@@ -280,12 +287,11 @@ impl<'p> Run<'p> {
         self.world.decide(at, verdict, part);
     }
 
-    fn watch(&mut self, at: usize) {
+    pub(super) fn watch(&mut self, at: usize) {
         let home = self.watchers[at].home;
         let dice = self.rng.random_range(0..12);
         if let Some(instance) = self.instances.iter_mut().flatten().find(|instance| instance.id == home) {
-            let news = instance.stream.shared.news.take();
-            instance.stage.tell(news.news);
+            instance.tell_news();
             self.watchers[at].step(&mut instance.stage, dice);
             return;
         }

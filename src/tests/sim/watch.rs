@@ -2,9 +2,15 @@
 //!
 //! Invariant: beside what `Viewer` minds on one connection, nothing older is ever shown across instances.
 
-use super::world::STREAM;
-use crate::tests::live::{stage::Stage, viewer::Viewer};
+use super::{model::Model, produce::keys, world::STREAM};
+use crate::tests::live::{
+    stage::Stage,
+    viewer::{RoomView, Viewer},
+};
 use std::collections::BTreeMap;
+
+/// Rounds in which whoever reads all that comes has it, page by page.
+const CATCH_UP: usize = 6;
 
 pub struct Watcher {
     viewer: Viewer,
@@ -45,6 +51,55 @@ impl Watcher {
         }
     }
 
+    /// Time has passed at its instance: what pages showed it may be forgotten there.
+    pub fn grow_old(&mut self) {
+        self.look();
+        self.viewer.grow_old();
+    }
+
+    /// Reads all that came, and lets whatever it asked for be read.
+    pub fn catch_up(&mut self, stage: &mut Stage) {
+        self.viewer.line.set_full(false);
+        for _ in 0..CATCH_UP {
+            stage.run_reads();
+            self.viewer.line.open();
+            stage.tick(20);
+            self.look();
+            self.viewer.page(stage);
+        }
+        stage.run_reads();
+        stage.tick(20);
+        self.look();
+    }
+
+    /// The version of each key that it holds, by room and key.
+    pub fn held(&self) -> BTreeMap<(String, String), u64> {
+        let of_room = |(room, view): (&String, &RoomView)| {
+            let held = view.keys.iter().map(|(key, held)| ((room.clone(), key.clone()), held.0));
+            held.collect::<Vec<_>>()
+        };
+        self.viewer.rooms.iter().flat_map(of_room).collect()
+    }
+
+    /// Of each key that it watches by itself it holds at least this version.
+    pub fn assert_keys(&self, model: &Model, least: impl Fn(&str) -> u64, what: &str) {
+        for (room, view) in &self.viewer.rooms {
+            if let Some((_, key)) = room.split_once('/') {
+                assert_holds(room, view, key, least(key), model, what);
+            }
+        }
+    }
+
+    /// Of each key of a stream it holds at least this version.
+    pub fn assert_streams(&self, model: &Model, least: impl Fn(&str) -> u64, what: &str) {
+        for (room, view) in self.viewer.rooms.iter().filter(|(room, _)| !room.contains('/')) {
+            assert!(view.next.is_none(), "{room}: {what}, and there are further pages: {view:?}");
+            for key in keys() {
+                assert_holds(room, view, &key, least(&key), model, what);
+            }
+        }
+    }
+
     fn look(&mut self) {
         self.viewer.hear();
         for (room, view) in &self.viewer.rooms {
@@ -74,4 +129,11 @@ impl Watcher {
             watcher.viewer.assert_holds(&stage.engine);
         }
     }
+}
+
+/// This version of the key is held or a later one; or nothing, where it has been removed.
+fn assert_holds(room: &str, view: &RoomView, key: &str, least: u64, model: &Model, what: &str) {
+    let held = view.keys.get(key).map(|held| held.0);
+    let holds = held.map_or(least == 0 || model.is_removed_since(key, least), |held| held >= least);
+    assert!(view.live && holds, "{room}: {what}: {key} is held at {held:?}, not at {least}: {view:?}");
 }

@@ -20,7 +20,10 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
 };
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 use tokio::sync::oneshot;
 
 pub const STREAM: &str = "kv";
@@ -71,7 +74,20 @@ pub struct Inner {
     pub model: Model,
     /// What live rooms read: each holds what the store holds.
     pub mirrors: Vec<Arc<FakeEngine>>,
+    /// The newest of each key that some instance has told.
+    pub told: BTreeMap<String, u64>,
     pub seen: Seen,
+}
+
+impl Inner {
+    /// An instance tells these; `true`: it stored them itself.
+    pub fn note_told<'d>(&mut self, told: impl Iterator<Item = (&'d Document, bool)>) {
+        for (document, own) in told {
+            let newest = self.told.entry(document.key.to_string()).or_default();
+            self.seen.told_for_others += u64::from(*newest < document.version && !own);
+            *newest = document.version.max(*newest);
+        }
+    }
 }
 
 pub struct World {
