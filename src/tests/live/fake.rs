@@ -41,6 +41,8 @@ struct FakeStream {
     /// Under which assignment a partition is ours.
     owned: Vec<Option<u64>>,
     app_rooms: Vec<String>,
+    /// What is said of the last change per partition, where that is not the last write here.
+    positions: Option<Positions>,
 }
 
 impl FakeEngine {
@@ -54,6 +56,7 @@ impl FakeEngine {
                 next: vec![0; partitions],
                 owned: vec![Some(0); partitions],
                 app_rooms: vec!["board".into(), "seller".into()],
+                positions: None,
             };
             engine.world().streams.insert((*name).into(), stream);
         }
@@ -149,6 +152,11 @@ impl FakeEngine {
 
     pub fn is_owned(&self, stream: &str, partition: u32) -> bool {
         self.world().streams[stream].owned[partition as usize].is_some()
+    }
+
+    /// From here on these are the stream's positions, whatever is written.
+    pub fn set_positions(&self, stream: &str, positions: Positions) {
+        self.world().streams.get_mut(stream).expect("stream").positions = Some(positions);
     }
 
     pub fn set_room(&self, room: &str, shown: Shown) {
@@ -277,6 +285,9 @@ impl Engine for FakeEngine {
 
     fn stream_positions(&self, stream: &str) -> Positions {
         let world = self.world();
+        if let Some(positions) = &world.streams[stream].positions {
+            return positions.clone();
+        }
         let positions = world.streams[stream].next.iter().enumerate().filter(|(_, next)| **next > 0);
         let last = |(partition, next): (usize, &u64)| Position {
             epoch: 0,

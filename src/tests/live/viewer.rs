@@ -26,6 +26,8 @@ pub struct Viewer {
     leaving: VecDeque<String>,
     /// The page that was asked for: one of an earlier walk is passed over.
     paging: Option<(String, String)>,
+    /// Pages behind the first.
+    pub pages: usize,
     pub resyncs: usize,
     pub resumed: usize,
     pub acks: usize,
@@ -37,6 +39,8 @@ pub struct RoomView {
     pub position: Option<String>,
     pub next: Option<String>,
     pub live: bool,
+    /// The answer said that it is fed from the store.
+    pub from_store: bool,
     /// Keys of a stream's room held when it was resumed. Its position moves once all that waited is given, and a page
     /// may show a change before it is told: who comes back may hear of such a one once more.
     again: BTreeSet<String>,
@@ -55,6 +59,7 @@ impl Viewer {
             calls: VecDeque::new(),
             leaving: VecDeque::new(),
             paging: None,
+            pages: 0,
             resyncs: 0,
             resumed: 0,
             acks: 0,
@@ -81,8 +86,20 @@ impl Viewer {
 
     /// The connection is cut, and made again; what it holds it keeps.
     pub fn reconnect(&mut self, stage: &mut Stage) {
+        self.cut(stage);
+        self.come_back(stage);
+    }
+
+    /// The connection is cut; what it holds it keeps.
+    pub fn cut(&mut self, stage: &mut Stage) {
         self.hear();
         stage.order(Order::Disconnect { client: self.client });
+    }
+
+    /// It comes back as somebody who holds nothing, and is shown everything, page by page.
+    pub fn begin_anew(&mut self, stage: &mut Stage) {
+        self.cut(stage);
+        self.rooms.clear();
         self.come_back(stage);
     }
 
@@ -181,6 +198,7 @@ impl Viewer {
             }
             view.next = text(&joined["next"]);
             view.position = text(&joined["position"]);
+            view.from_store = joined["feed"] == "store";
         }
     }
 
@@ -201,6 +219,7 @@ impl Viewer {
             assert!(held.is_none(), "no change of {key} was told before its page: {held:?}");
         }
         view.next = text(&page["next"]);
+        self.pages += 1;
     }
 
     fn changed(&mut self, items: &Value, positions: &Value) {

@@ -16,6 +16,12 @@ pub fn keys() -> impl Iterator<Item = String> {
     (0..KEYS).map(|key| format!("k{key}"))
 }
 
+/// Where a key's records are.
+pub fn partition_of(key: &str) -> u32 {
+    let number: usize = key.trim_start_matches('k').parse().expect("a number");
+    (number % PARTITIONS) as u32
+}
+
 pub struct Producer {
     left: usize,
     made: u64,

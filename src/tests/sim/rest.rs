@@ -78,6 +78,8 @@ impl Run<'_> {
     }
 
     fn watchers_at_rest(&mut self) {
+        let resumed: usize = self.watchers.iter().map(Watcher::resumed).sum();
+        self.world.inner().seen.resumed += resumed as u64;
         for at in 0..self.watchers.len() {
             let home = self.watchers[at].home;
             if !self.instances.iter().flatten().any(|instance| instance.id == home) {

@@ -118,7 +118,7 @@ impl<'p> Run<'p> {
     fn start(&mut self, slot: usize) {
         self.next_id += 1;
         let stage = Stage::new(&[(STREAM, PARTITIONS as u32)], |config| {
-            config.live.page_bytes_max = 500;
+            config.live.page_bytes_max = self.profile.page_bytes;
             config.live.history_changes_max = 4;
             config.live.stalled_after_ms = 100_000_000;
         });
@@ -189,6 +189,7 @@ impl<'p> Run<'p> {
                 if instance.poll(&mut cx) {
                     turns = 3;
                 }
+                instance.show_positions();
             }
         }
     }
@@ -225,11 +226,11 @@ impl<'p> Run<'p> {
             }
             Event::Watch(at) => {
                 self.watch(at);
-                self.grow_old(at);
+                self.look_around(at);
             }
             Event::Attend(at, attention) => {
                 self.attend(at, attention);
-                self.grow_old(at);
+                self.look_around(at);
             }
             Event::Time => tokio::time::advance(LONG).await,
             event => self.move_along(event),

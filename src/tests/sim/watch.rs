@@ -1,49 +1,91 @@
 //! Somebody who watches rooms through all of it, on whichever instance is there.
 //!
-//! Invariant: beside what `Viewer` minds on one connection, nothing older is ever shown across instances.
+//! Invariant: beside what `Viewer` minds on one connection, nothing older is ever shown across instances, what a room gives
+//! as its position is the place of a change, and who has walked through all pages holds everything.
+//! Not here: when to look closely (`attend`).
 
-use super::{model::Model, produce::keys, world::STREAM};
-use crate::tests::live::{
-    stage::Stage,
-    viewer::{RoomView, Viewer},
+use super::{
+    model::{Fate, Model},
+    produce::keys,
+    world::{Inner, STREAM},
+};
+use crate::{
+    document::Positions,
+    tests::live::{
+        stage::Stage,
+        viewer::{RoomView, Viewer},
+    },
 };
 use std::collections::BTreeMap;
 
 /// Rounds in which whoever reads all that comes has it, page by page.
-const CATCH_UP: usize = 6;
+const CATCH_UP: usize = 7;
 
 pub struct Watcher {
     viewer: Viewer,
     /// The incarnation it is connected to.
     pub home: u64,
+    /// Cut off.
+    away: bool,
     newest: BTreeMap<(String, String), u64>,
+    walk: Option<Walk>,
+}
+
+/// A walk through the pages of a stream's room.
+struct Walk {
+    /// Live keys of the store as it began.
+    live: BTreeMap<String, u64>,
+    pages: usize,
 }
 
 impl Watcher {
     pub fn new(stage: &mut Stage, home: u64, rooms: &[&str]) -> Self {
         let mut viewer = Viewer::new(stage);
         viewer.ask(stage, rooms);
-        Watcher { viewer, home, newest: BTreeMap::new() }
+        Watcher { viewer, home, away: false, newest: BTreeMap::new(), walk: None }
     }
 
     pub fn move_to(&mut self, stage: &mut Stage, home: u64) {
         self.look();
         self.viewer.come_back(stage);
-        self.home = home;
+        (self.home, self.away) = (home, false);
+    }
+
+    pub fn go_away(&mut self, stage: &mut Stage) {
+        self.look();
+        self.viewer.cut(stage);
+        self.away = true;
+    }
+
+    /// Comes back if it was away.
+    pub fn be_there(&mut self, stage: &mut Stage) {
+        if std::mem::take(&mut self.away) {
+            self.viewer.come_back(stage);
+        }
+    }
+
+    pub fn ask_again(&mut self, stage: &mut Stage) {
+        self.look();
+        self.viewer.reconnect(stage);
+    }
+
+    /// Begins with nothing, while the store has these keys.
+    pub fn begin_walk(&mut self, stage: &mut Stage, live: BTreeMap<String, u64>) {
+        self.look();
+        self.viewer.begin_anew(stage);
+        self.walk = Some(Walk { live, pages: self.viewer.pages });
     }
 
     /// Something that it or its instance does.
     pub fn step(&mut self, stage: &mut Stage, dice: u32) {
         match dice {
-            0 => {
-                self.look();
-                self.viewer.reconnect(stage);
-            }
+            0 if self.away => self.be_there(stage),
+            0 => self.ask_again(stage),
             1 => self.viewer.line.shut(),
             2 | 3 => self.viewer.line.open(),
             4 => stage.beat(1_000),
             5 => stage.tick(20),
-            6 => self.viewer.page(stage),
+            6 if !self.away => self.viewer.page(stage),
             7 | 8 => drop(stage.begin_reads()),
             9 => stage.look(0),
             10 => stage.end_read(0),
@@ -61,15 +103,20 @@ impl Watcher {
     pub fn catch_up(&mut self, stage: &mut Stage) {
         self.viewer.line.set_full(false);
         for _ in 0..CATCH_UP {
-            stage.run_reads();
-            self.viewer.line.open();
-            stage.tick(20);
-            self.look();
-            self.viewer.page(stage);
+            self.read_on(stage);
         }
         stage.run_reads();
         stage.tick(20);
         self.look();
+    }
+
+    /// Reads what came, and asks for the next page.
+    pub fn read_on(&mut self, stage: &mut Stage) {
+        stage.run_reads();
+        self.viewer.line.open();
+        stage.tick(20);
+        self.look();
+        self.viewer.page(stage);
     }
 
     /// The version of each key that it holds, by room and key.
@@ -79,6 +126,10 @@ impl Watcher {
             held.collect::<Vec<_>>()
         };
         self.viewer.rooms.iter().flat_map(of_room).collect()
+    }
+
+    pub fn resumed(&self) -> usize {
+        self.viewer.resumed
     }
 
     /// Of each key that it watches by itself it holds at least this version.
@@ -100,7 +151,53 @@ impl Watcher {
         }
     }
 
+    /// Of each room the answer said whether it comes from the store. `true`: one does.
+    pub fn assert_feeds(&self, is_local: impl Fn(Option<&str>) -> bool) -> bool {
+        for (room, view) in &self.viewer.rooms {
+            let key = room.split_once('/').map(|(_, key)| key);
+            assert!(view.live, "{room} was answered");
+            assert_eq!(view.from_store, !is_local(key), "whether {room} comes from the store");
+        }
+        self.viewer.rooms.values().any(|view| view.from_store)
+    }
+
+    /// What a room gives as its position is where something changed: never a record that changed nothing.
+    pub fn assert_positions(&self, model: &Model) {
+        for (room, view) in &self.viewer.rooms {
+            let Some(position) = &view.position else { continue };
+            let positions: Positions = position.parse().expect("a position");
+            let key = room.split_once('/').map(|(_, key)| key);
+            for at in &positions.0 {
+                let is_change = match model.fates.get(&(at.partition, at.offset)) {
+                    Some(Fate::Stored(document)) => key.is_none_or(|key| key == &*document.key),
+                    _ => false,
+                };
+                assert!(is_change, "{room} is at {position}, and nothing changed at {at}");
+            }
+        }
+    }
+
+    /// A walk that has come to its end: whatever happened meanwhile, everything is there that was when it began.
+    pub fn end_walk(&mut self, inner: &mut Inner, stored: impl Fn(&str) -> u64) {
+        let Some((room, view)) = self.viewer.rooms.iter().find(|(room, _)| !room.contains('/')) else {
+            return;
+        };
+        if !view.live || view.next.is_some() {
+            return;
+        }
+        let Some(walk) = self.walk.take() else { return };
+        for (key, version) in &walk.live {
+            assert_holds(room, view, key, *version, &inner.model, "all pages were shown");
+        }
+        let changed = walk.live.iter().any(|(key, version)| stored(key) > *version);
+        inner.seen.walks += u64::from(self.viewer.pages > walk.pages);
+        inner.seen.walks_changed += u64::from(self.viewer.pages > walk.pages + 1 && changed);
+    }
+
     fn look(&mut self) {
+        if self.away {
+            return;
+        }
         self.viewer.hear();
         for (room, view) in &self.viewer.rooms {
             for (key, (version, _)) in &view.keys {
@@ -114,6 +211,7 @@ impl Watcher {
     /// At rest everybody holds what the store holds.
     pub fn at_rest(here: &mut [Watcher], stage: &mut Stage) {
         for watcher in here.iter_mut() {
+            watcher.be_there(stage);
             watcher.viewer.line.set_full(false);
         }
         let mut viewers: Vec<Viewer> = Vec::with_capacity(here.len());
