@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_asked_for_by_its_parameters() {
+    fn rule_24_a_list_is_asked_for_by_its_parameters() {
         let raw =
             "prefix=a%2Fb&filter=/price:ge:10&filter=updated:lt:2026-01-01T00:00:00Z&sort=-/price&limit=5";
         let asked = list(&query(raw), 1_000).expect("list");

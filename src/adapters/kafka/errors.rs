@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_append_is_unknown_unless_it_certainly_never_left() {
+    fn rule_21_an_append_is_unknown_unless_it_certainly_never_left() {
         assert!(matches!(append(Code::MessageTimedOut, false), LogError::Unknown(_)));
         assert!(matches!(append(Code::MessageTimedOut, true), LogError::Unavailable(_)));
         assert!(matches!(append(Code::QueueFull, true), LogError::Unavailable(_)));

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn rule_25_what_is_no_name_is_refused() {
         for bad in ["", "/", ":", "/a", ":a", "kv:"] {
             assert_eq!(parse(bad, 512), Err(NoRoom::Grammar), "{bad:?}");
         }

@@ -70,6 +70,12 @@ impl Ground {
         own.into_iter().chain(others).collect()
     }
 
+    /// Host and port of its MongoDB.
+    pub fn mongodb_host(&self) -> String {
+        let host = self.mongodb.trim_start_matches("mongodb://").split(['/', '?']).next();
+        host.expect("a host").to_owned()
+    }
+
     pub fn group(&self) -> String {
         format!("{}-kv", self.name)
     }

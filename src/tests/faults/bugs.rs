@@ -5,7 +5,6 @@
 //! Not here: that nothing is found without a bug; that is what every case of `make faults` says.
 
 use super::{
-    dependencies::before_store,
     feed::Mix,
     oracle::{Finding, Kind, repeated},
     records::delete_topic,
@@ -85,13 +84,12 @@ fn with(bug: &'static str, settings: Vec<String>) -> Setup {
 }
 
 async fn killed_before_a_slow_store(seed: u64) -> Vec<Finding> {
-    let (proxy, setting) = before_store(seed).await;
-    let setup = with(seeded::COMMIT_BEFORE_WRITE, vec![setting]);
+    let setup = with(seeded::COMMIT_BEFORE_WRITE, Vec::new());
     let (scene, statecast) = Scene::begin_with("bug-early", seed, setup).await;
-    proxy.mode.delay_ms.store(SLOW_MS, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(SLOW_MS, Ordering::Relaxed);
     sleep(UNDER_LOAD).await;
     statecast.kill().await;
-    proxy.mode.delay_ms.store(0, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(0, Ordering::Relaxed);
     let statecast = scene.start().await;
     let recovery = scene.recovered().await;
     scene.findings(&statecast, recovery).await.0
@@ -110,24 +108,22 @@ async fn stopped_and_started(seed: u64) -> Vec<Finding> {
 }
 
 async fn full_before_a_slow_store(seed: u64) -> Vec<Finding> {
-    let (proxy, setting) = before_store(seed).await;
-    let setup = with(seeded::DROP_WHEN_FULL, vec![setting, "engine.mailbox_slices_max=1".into()]);
+    let setup = with(seeded::DROP_WHEN_FULL, vec!["engine.mailbox_slices_max=1".into()]);
     let (scene, statecast) = Scene::begin_with("bug-full", seed, setup).await;
-    proxy.mode.delay_ms.store(SLOW_MS, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(SLOW_MS, Ordering::Relaxed);
     sleep(UNDER_LOAD).await;
-    proxy.mode.delay_ms.store(0, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(0, Ordering::Relaxed);
     let recovery = scene.recovered().await;
     scene.findings(&statecast, recovery).await.0
 }
 
 /// While writers wait for their store, what comes meanwhile becomes slices with several updates of a key.
 async fn large_slices(seed: u64) -> Vec<Finding> {
-    let (proxy, setting) = before_store(seed).await;
-    let setup = with(seeded::SWAP_UPDATES, vec![setting, "engine.mailbox_slices_max=1".into()]);
+    let setup = with(seeded::SWAP_UPDATES, vec!["engine.mailbox_slices_max=1".into()]);
     let (scene, statecast) = Scene::begin_with("bug-swap", seed, setup).await;
-    proxy.mode.delay_ms.store(SLOW_MS, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(SLOW_MS, Ordering::Relaxed);
     sleep(UNDER_LOAD).await;
-    proxy.mode.delay_ms.store(0, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(0, Ordering::Relaxed);
     let recovery = scene.recovered().await;
     scene.findings(&statecast, recovery).await.0
 }

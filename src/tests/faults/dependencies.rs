@@ -2,7 +2,7 @@
 
 use super::{
     proxy::Proxy,
-    scene::{Outcome, Scene},
+    scene::{Outcome, Scene, Setup},
     services::{self, KAFKA, MONGODB, freeze_for, kill_for},
 };
 use crate::{metrics, tests::e2e::binary::Statecast};
@@ -57,7 +57,9 @@ pub async fn kafka_frozen(seed: u64) -> Outcome {
 }
 
 pub async fn store_killed(seed: u64) -> Outcome {
-    let (scene, statecast) = Scene::begin("f14", seed, &[]).await;
+    // A proxy would let in whom a dead server refuses.
+    let setup = Setup { direct: true, ..Setup::default() };
+    let (scene, statecast) = Scene::begin_with("f14", seed, setup).await;
     kill_for(MONGODB, seconds(1)).await;
     scene.recovered().await;
     sleep(BETWEEN).await;
@@ -77,21 +79,21 @@ pub async fn store_frozen(seed: u64) -> Outcome {
 }
 
 pub async fn store_slow(seed: u64) -> Outcome {
-    let (proxy, scene, statecast) = behind_proxy("f16", seed).await;
-    proxy.mode.delay_ms.store(300, Ordering::Relaxed);
+    let (scene, statecast) = Scene::begin("f16", seed, &[]).await;
+    scene.store.mode.delay_ms.store(300, Ordering::Relaxed);
     sleep(seconds(15)).await;
-    proxy.mode.delay_ms.store(0, Ordering::Relaxed);
+    scene.store.mode.delay_ms.store(0, Ordering::Relaxed);
     let recovery = scene.recovered().await;
     survived(scene, &statecast, recovery).await
 }
 
 pub async fn store_cut(seed: u64) -> Outcome {
-    let (proxy, scene, statecast) = behind_proxy("f17", seed).await;
-    proxy.mode.cut_per_mille.store(30, Ordering::Relaxed);
+    let (scene, statecast) = Scene::begin("f17", seed, &[]).await;
+    scene.store.mode.cut_per_mille.store(30, Ordering::Relaxed);
     sleep(seconds(15)).await;
-    proxy.mode.cut_per_mille.store(0, Ordering::Relaxed);
+    scene.store.mode.cut_per_mille.store(0, Ordering::Relaxed);
     let recovery = scene.recovered().await;
-    let cuts = proxy.mode.cuts.load(Ordering::Relaxed);
+    let cuts = scene.store.mode.cuts.load(Ordering::Relaxed);
     assert!(cuts > 0, "nothing was cut");
     let mut outcome = survived(scene, &statecast, recovery).await;
     outcome.note.push_str(&format!(", {cuts} replies cut"));
@@ -100,9 +102,9 @@ pub async fn store_cut(seed: u64) -> Outcome {
 
 /// First the way to MongoDB is a black hole, then that to Kafka.
 pub async fn swallowed(seed: u64) -> Outcome {
-    let (kafka, store) = (before_kafka(seed).await, before_store(seed).await);
-    let (scene, statecast) = Scene::begin("f22", seed, &[kafka.1, store.1]).await;
-    for proxy in [&store.0, &kafka.0] {
+    let (kafka, setting) = before_kafka(seed).await;
+    let (scene, statecast) = Scene::begin("f22", seed, &[setting]).await;
+    for proxy in [&scene.store, &kafka] {
         proxy.mode.hold.store(true, Ordering::Relaxed);
         let before = scene.sampler.now();
         sleep(seconds(20)).await;
@@ -121,12 +123,12 @@ pub async fn store_flaps(seed: u64) -> Outcome {
 }
 
 pub async fn store_flaps_times(times: u32, seed: u64) -> Outcome {
-    let (proxy, scene, statecast) = behind_proxy("f24", seed).await;
+    let (scene, statecast) = Scene::begin("f24", seed, &[]).await;
     for _ in 0..times {
-        proxy.mode.shut.store(true, Ordering::Relaxed);
-        proxy.cut_all();
+        scene.store.mode.shut.store(true, Ordering::Relaxed);
+        scene.store.cut_all();
         sleep(BETWEEN).await;
-        proxy.mode.shut.store(false, Ordering::Relaxed);
+        scene.store.mode.shut.store(false, Ordering::Relaxed);
         sleep(BETWEEN).await;
     }
     let recovery = scene.recovered().await;
@@ -157,15 +159,14 @@ pub async fn commits_refused(seed: u64) -> Outcome {
 
 /// Writes are given up, made again, and come to the server ten seconds late, behind newer ones.
 pub async fn store_late(seed: u64) -> Outcome {
-    let (proxy, setting) = before_store(seed).await;
-    let settings = [setting, "mongodb.call_timeout_ms=1000".into()];
+    let settings = ["mongodb.call_timeout_ms=1000".into()];
     let (scene, statecast) = Scene::begin("f18", seed, &settings).await;
     for _ in 0..8 {
-        proxy.mode.hold_update_ms.store(10_000, Ordering::Relaxed);
+        scene.store.mode.hold_update_ms.store(10_000, Ordering::Relaxed);
         sleep(seconds(1)).await;
     }
     sleep(seconds(12)).await;
-    let held = proxy.mode.held.load(Ordering::Relaxed);
+    let held = scene.store.mode.held.load(Ordering::Relaxed);
     assert!(held > 3, "{held} writes were late");
     let recovery = scene.recovered().await;
     let mut outcome = survived(scene, &statecast, recovery).await;
@@ -173,22 +174,7 @@ pub async fn store_late(seed: u64) -> Outcome {
     outcome
 }
 
-/// The instance reaches MongoDB by the proxy; who judges does not.
-async fn behind_proxy(case: &str, seed: u64) -> (Proxy, Scene, Statecast) {
-    let (proxy, setting) = before_store(seed).await;
-    let (scene, statecast) = Scene::begin(case, seed, &[setting]).await;
-    (proxy, scene, statecast)
-}
-
-/// A proxy and the setting that leads there.
-pub async fn before_store(seed: u64) -> (Proxy, String) {
-    let uri = crate::tests::services::mongodb().expect("MongoDB; run make faults");
-    let host = uri.trim_start_matches("mongodb://").split('/').next().expect("a host").to_owned();
-    let proxy = Proxy::before(host, seed).await;
-    let setting = format!("mongodb.uri=mongodb://{}/?directConnection=true", proxy.at);
-    (proxy, setting)
-}
-
+/// The instance reaches Kafka by the proxy; who judges does not.
 async fn before_kafka(seed: u64) -> (Proxy, String) {
     let (door, behind) = services::kafka_door();
     let proxy = Proxy::on(&door, behind, seed).await;

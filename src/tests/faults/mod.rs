@@ -22,6 +22,7 @@ mod scene;
 pub mod services;
 mod socket;
 mod watcher;
+mod wire;
 
 use report::Row;
 use std::panic::AssertUnwindSafe;

@@ -5,7 +5,7 @@
 //! Not here: the fold and what it is compared with (`audit`), what is seen on the way (`sampler`, `watcher`).
 
 use super::{
-    audit::Truth,
+    audit::{self, Truth},
     sampler::{Sampled, Sampler},
     scene::{Outcome, Scene},
     watcher::Watcher,
@@ -66,7 +66,7 @@ impl Scene {
 
     /// The load ends; what the oracle finds after `patience` at each step, and what the case came to.
     pub async fn findings(self, statecast: &Statecast, recovery: Duration) -> (Vec<Finding>, Outcome) {
-        let Scene { ground, feed, sampler, history, watchers, patience, .. } = self;
+        let Scene { ground, feed, sampler, history, store, direct, watchers, patience, .. } = self;
         let sent = feed.end().await;
         let truth = Truth::read(&ground, &sent).await;
         let mut findings = settled(patience, async || truth.differences(&ground).await).await;
@@ -85,13 +85,19 @@ impl Scene {
             let right = truth.keys.iter().map(|(key, entity)| (key.clone(), entity.version as i64));
             assert_eq!(written, right.collect(), "the history of writes ends as the store does");
         }
+        let wire = store.wire();
+        if !direct {
+            assert!(wire.writes > 0, "nobody saw a write");
+            let some_are_refused = !audit::refused(&ground).await.is_empty();
+            findings.extend(wire.findings(&truth, some_are_refused));
+        }
         let sampled = sampler.now();
         findings.extend(sampled.findings.iter().cloned());
         assert!(sampled.looks > 10, "nobody looked at commits: {} looks", sampled.looks);
         let memory_max_mib = MEMORY_MAX_MIB + VIEWER_MAX_KIB * watchers.len() as u64 / 1024;
         assert!(sampled.memory_max_mib < memory_max_mib, "{} MiB", sampled.memory_max_mib);
         let repeated = statecast.metric(metrics::RECORDS_SEEN).await;
-        let note = note(&truth, letters_again, &watchers);
+        let note = note(&truth, letters_again, wire.writes, &watchers);
         (findings, outcome(recovery, repeated, &sampled, note))
     }
 }
@@ -101,12 +107,13 @@ fn outcome(recovery: Duration, repeated: u64, sampled: &Sampled, note: String) -
     Outcome { recovery, repeated, lag_max, memory_mib, note }
 }
 
-fn note(truth: &Truth, letters_again: u64, watchers: &[(Watcher, Vec<String>)]) -> String {
+fn note(truth: &Truth, letters_again: u64, writes: u64, watchers: &[(Watcher, Vec<String>)]) -> String {
     let connections: u64 =
         watchers.iter().map(|(watcher, _)| watcher.shown.lock().expect("shown").connections).sum();
     let letters = if letters_again > 0 { format!(", {letters_again} letters twice") } else { String::new() };
     let (records, bad, viewers) = (truth.records, truth.bad.len(), watchers.len());
-    format!("{records} records, {bad} bad{letters}, {connections} connections of {viewers} viewers")
+    let writes = if writes > 0 { format!(", {writes} writes seen") } else { String::new() };
+    format!("{records} records, {bad} bad{letters}{writes}, {connections} connections of {viewers} viewers")
 }
 
 /// What is still found when it has had so long to go away.

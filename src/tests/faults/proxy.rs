@@ -1,10 +1,12 @@
-//! A TCP proxy that breaks what goes through it: slow, held, cut in the middle of a reply, gone and back.
+//! A TCP proxy that breaks what goes through it: slow, held, cut in the middle of a reply, gone and back. Before MongoDB it
+//! also reads what is written (`wire`).
 
+use super::wire::{Messages, Wire};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,6 +32,8 @@ pub struct Mode {
     /// The next `update` of MongoDB comes late by so much: it is let through long after its sender gave it up.
     pub hold_update_ms: AtomicU32,
     pub held: AtomicU64,
+    /// What is written to MongoDB; none before anything else.
+    wire: Option<Mutex<Wire>>,
 }
 
 impl Default for Mode {
@@ -43,6 +47,7 @@ impl Default for Mode {
             refused_api: AtomicI32::new(-1),
             hold_update_ms: AtomicU32::default(),
             held: AtomicU64::default(),
+            wire: None,
         }
     }
 }
@@ -66,8 +71,18 @@ impl Proxy {
     }
 
     pub async fn on(address: &str, target: String, seed: u64) -> Proxy {
+        Proxy::with(address, target, seed, Mode::default()).await
+    }
+
+    /// One that reads what is written.
+    pub async fn before_mongodb(target: String, seed: u64) -> Proxy {
+        let mode = Mode { wire: Some(Mutex::default()), ..Mode::default() };
+        Proxy::with("127.0.0.1:0", target, seed, mode).await
+    }
+
+    async fn with(address: &str, target: String, seed: u64, mode: Mode) -> Proxy {
         let listener = TcpListener::bind(address).await.expect("a port");
-        let (at, mode) = (listener.local_addr().expect("address"), Arc::<Mode>::default());
+        let (at, mode) = (listener.local_addr().expect("address"), Arc::new(mode));
         let (cut_all, cut) = watch::channel(0);
         let modes = mode.clone();
         let accept = tokio::spawn(async move {
@@ -82,6 +97,11 @@ impl Proxy {
             }
         });
         Proxy { at, mode, cut_all, accept }
+    }
+
+    /// What was written so far; nothing before anything but MongoDB.
+    pub fn wire(&self) -> Wire {
+        self.mode.wire.as_ref().map(|wire| wire.lock().expect("wire").clone()).unwrap_or_default()
     }
 
     /// Ends every connection at once.
@@ -112,19 +132,28 @@ async fn through(
 
 /// One direction. `dice`: it carries replies, which may be cut.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: &Mode, mut dice: Option<StdRng>) {
-    let (mut buffer, mut requests) = (vec![0; 16 << 10], Requests::default());
+    let (mut buffer, mut requests, mut messages) =
+        (vec![0; 16 << 10], Requests::default(), Messages::default());
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         while mode.hold.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if let Some(dice) = &mut dice {
-            tokio::time::sleep(Duration::from_millis(mode.delay_ms.load(Ordering::Relaxed).into())).await;
+            let delay_ms = mode.delay_ms.load(Ordering::Relaxed);
+            if delay_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
+            }
             if dice.random_range(0..1_000) < mode.cut_per_mille.load(Ordering::Relaxed) {
                 let _ = to.write_all(&buffer[..dice.random_range(0..read)]).await;
                 mode.cuts.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         } else {
+            if let Some(wire) = &mode.wire {
+                let commands = messages.commands(&buffer[..read]);
+                let mut wire = wire.lock().expect("wire");
+                commands.iter().for_each(|command| wire.command(command));
+            }
             let refused = mode.refused_api.load(Ordering::Relaxed);
             if requests.begun(&buffer[..read]).any(|api| i32::from(api) == refused) {
                 mode.cuts.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use super::{
     feed::{Feed, KEYS, Mix},
     history::History,
+    proxy::Proxy,
     sampler::Sampler,
     watcher::{Base, Habit, Transport, Watcher},
 };
@@ -23,6 +24,9 @@ pub struct Scene {
     pub feed: Feed,
     pub sampler: Sampler,
     pub history: History,
+    /// By which every instance comes to MongoDB, unless it comes there directly; who judges does not.
+    pub store: Proxy,
+    pub direct: bool,
     base: Base,
     /// With the keys they watch; none: the whole stream.
     pub watchers: Vec<(Watcher, Vec<String>)>,
@@ -39,6 +43,8 @@ pub struct Setup {
     pub mix: Mix,
     /// What of `engine::seeded` every instance has in it.
     pub seeded: Option<&'static str>,
+    /// Instances come to MongoDB without a proxy, so that nobody sees what they send.
+    pub direct: bool,
     /// How long what has to come to rest at the end may take.
     pub patience: Duration,
 }
@@ -50,6 +56,7 @@ impl Default for Setup {
             viewers: VIEWERS,
             mix: Mix::default(),
             seeded: None,
+            direct: false,
             patience: RECOVERS_WITHIN,
         }
     }
@@ -78,9 +85,25 @@ impl Scene {
         let history = History::begin(ground.database()).await;
         let feed = Feed::start(&ground, seed, setup.mix);
         let sampler = Sampler::start(&ground, feed.sent()).await;
-        let Setup { settings, viewers, seeded, patience, .. } = setup;
-        let mut scene =
-            Scene { ground, feed, sampler, history, base, watchers: Vec::new(), settings, seeded, patience };
+        let Setup { mut settings, viewers, seeded, direct, patience, .. } = setup;
+        let store = Proxy::before_mongodb(ground.mongodb_host(), seed).await;
+        if !direct {
+            settings.push(format!("mongodb.uri=mongodb://{}/?directConnection=true", store.at));
+        }
+        let watchers = Vec::new();
+        let mut scene = Scene {
+            ground,
+            feed,
+            sampler,
+            history,
+            store,
+            direct,
+            base,
+            watchers,
+            settings,
+            seeded,
+            patience,
+        };
         let statecast = scene.start().await;
         scene.watch(viewers);
         scene.flows().await;

@@ -8,7 +8,7 @@ use crate::{
 use std::sync::atomic::Ordering;
 
 #[tokio::test]
-async fn a_get_answers_the_entity_with_tag_position_and_age() {
+async fn rule_28_a_get_answers_the_entity_with_tag_position_and_age() {
     let door = door().await;
     let position = door.put("/api/streams/kv/user-1", "{\"a\": 1.50}").await;
     let answer = door.get("/api/streams/kv/user-1").await;
@@ -68,7 +68,7 @@ async fn who_holds_the_tag_gets_304() {
 }
 
 #[tokio::test]
-async fn a_key_never_seen_is_404_and_a_removed_one_says_where() {
+async fn rule_26_a_key_never_seen_is_404_and_a_removed_one_says_where() {
     let door = door().await;
     let never = problem(door.ask("GET", "/api/streams/kv/a"), 404, "no-entity").await;
     assert!(never.get("position").is_none());

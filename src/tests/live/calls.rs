@@ -64,7 +64,7 @@ fn a_key_never_seen_and_a_removed_one() {
 }
 
 #[test]
-fn subscribe_is_all_or_nothing_and_names_what_is_wrong() {
+fn rule_27_subscribe_is_all_or_nothing_and_names_what_is_wrong() {
     let mut stage = Stage::kv();
     let (client, line) = stage.connect();
     let rooms = ["kv/a", "nope/a", "kv/", "kv:never", "kv"];
