@@ -9,7 +9,29 @@ use std::{
 
 /// Milliseconds since 1970 UTC, by the system's clock.
 pub fn now_ms() -> i64 {
+    #[cfg(test)]
+    if let Some(ms) = standing::now_ms() {
+        return ms;
+    }
     (now_us() / 1000) as i64
+}
+
+/// A clock that stands until it is set on, for the thread that set it: simulations are functions of their seeds.
+#[cfg(test)]
+pub mod standing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static NOW_MS: Cell<Option<i64>> = const { Cell::new(None) };
+    }
+
+    pub fn now_ms() -> Option<i64> {
+        NOW_MS.get()
+    }
+
+    pub fn set(ms: i64) {
+        NOW_MS.set(Some(ms));
+    }
 }
 
 /// Microseconds since 1970 UTC, by the system's clock.

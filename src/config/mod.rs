@@ -236,7 +236,7 @@ pub struct Engine {
     pub board_waiting_bytes_max: usize,
     /// Confirmed offsets are committed on this beat.
     pub commit_interval_ms: u64,
-    /// A removed key is remembered for so long.
+    /// A removed key is remembered for so long after it was stored.
     pub tombstone_keep_s: u64,
     /// An entity after a step.
     pub entity_bytes_max: usize,

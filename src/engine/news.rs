@@ -104,7 +104,15 @@ impl Inner {
 
     fn merge(&mut self, at: usize, mut newer: News) {
         let Some(held) = self.news.get_mut(at) else { return };
-        if newer.kind == NewsKind::Read && newer.shown.version <= held.shown.version {
+        let is_old = match (held.kind, newer.kind) {
+            // Made again before who forgot it came to tell.
+            (_, NewsKind::Forgotten) => !newer.shown.positions.cover(&held.shown.positions),
+            // Its versions begin anew.
+            (NewsKind::Forgotten, NewsKind::Read) => held.shown.positions.cover(&newer.shown.positions),
+            (_, NewsKind::Read) => newer.shown.version <= held.shown.version,
+            _ => false,
+        };
+        if is_old {
             return;
         }
         newer.covers += held.covers;
@@ -138,6 +146,27 @@ mod tests {
         let seen: Vec<_> = taken.news.iter().map(|n| (&*n.shown.key, n.shown.version, n.covers)).collect();
         assert_eq!(seen, [("a", 4, 4), ("b", 1, 1)]);
         assert!(!taken.gapped && news_box.take().news.is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_hides_nothing_of_a_key_that_was_made_again() {
+        let at = |offset, version, kind| {
+            let mut news = News { kind, ..news("a", offset, 1) };
+            news.shown.version = version;
+            news
+        };
+        let kept = |offers: [News; 2]| {
+            let news_box = NewsBox::new(10);
+            news_box.offer(offers);
+            let kept = news_box.take().news;
+            (kept.len(), kept[0].kind, kept[0].shown.version)
+        };
+        let (change, read, gone) = (NewsKind::Change, NewsKind::Read, NewsKind::Forgotten);
+        assert_eq!(kept([at(9, 1, change), at(5, 2, gone)]), (1, change, 1), "told late");
+        assert_eq!(kept([at(5, 2, gone), at(9, 1, change)]), (1, change, 1));
+        assert_eq!(kept([at(5, 2, gone), at(9, 1, read)]), (1, read, 1), "made again elsewhere");
+        assert_eq!(kept([at(5, 2, gone), at(5, 2, read)]), (1, gone, 2));
+        assert_eq!(kept([at(5, 2, change), at(5, 2, gone)]), (1, gone, 2));
     }
 
     #[test]

@@ -134,7 +134,7 @@ async fn count_keys(stream: &Arc<Stream>) {
 }
 
 /// Forgets tombstones and keys whose time is over, where their partition is ours (semantics 6). Returns how many.
-async fn forget(stream: &Arc<Stream>) -> Result<usize, StoreError> {
+pub async fn forget(stream: &Arc<Stream>) -> Result<usize, StoreError> {
     let (store, name) = (stream.shared.store.clone(), stream.collection().clone());
     let now = clock::now_ms();
     let expired = async move { store.expired(&name, now, FORGET_MAX).await };

@@ -138,13 +138,24 @@ async fn load_ids(stream: &Stream, ids: Vec<EntityId>) -> Result<Vec<Document>, 
     stream.store(call).await.map_err(fault)
 }
 
-async fn upsert(stream: &Stream, upserts: Vec<Upsert>) -> Result<usize, StoreError> {
+async fn upsert(stream: &Stream, mut upserts: Vec<Upsert>) -> Result<usize, StoreError> {
+    keep_tombstones(stream, &mut upserts);
     let (name, upserts) = (stream.collection().clone(), Arc::new(upserts));
     let call = move |store: Arc<dyn Store>| {
         let (name, upserts) = (name.clone(), upserts.clone());
         async move { store.write(&name, upserts.to_vec()).await }.boxed()
     };
     stream.store(call).await
+}
+
+/// A tombstone is kept from when it is stored, however old its record is, as when a topic is read again: what is older
+/// than it and still on its way has to find it, or would put back what was removed (semantics 6).
+fn keep_tombstones(stream: &Stream, upserts: &mut [Upsert]) {
+    let keep_ms = (stream.shared.settings.tombstone_keep_s * 1_000) as i64;
+    let until_ms = clock::now_ms().saturating_add(keep_ms);
+    for upsert in upserts.iter_mut().filter(|upsert| upsert.document.value.is_none()) {
+        upsert.expires_ms = upsert.expires_ms.max(Some(until_ms));
+    }
 }
 
 /// Everything that goes before the guard.

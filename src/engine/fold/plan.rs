@@ -2,9 +2,14 @@
 //!
 //! Invariant: nothing is decided here that depends on an entity; a record that cannot be placed is poison at once.
 
-use super::{Early, Flight, Fold, Part, Planned, cache::SlotId, step};
+use super::{
+    Early, Flight, Fold, Part, Planned,
+    cache::{Held, SlotId},
+    step,
+};
 use crate::{
     app::{App, Poison, Reason},
+    clock,
     ports::EntityId,
     record::{Key, Record},
 };
@@ -83,14 +88,21 @@ impl<A: App> Fold<A> {
         let partial = self.settings.by_partition.then_some(partition);
         let found = self.cache.find(name.text(), partial, flight.assignment.id);
         let Some(slot) = self.cache.get_mut(found.slot) else { return NOWHERE };
+        let mut missing = found.missing;
         if !slot.in_batch {
+            // A key whose time is over may have been forgotten, of which writers are not told.
+            let time_is_over = |held: &Held<_>| {
+                let over_ms = self.settings.ttl_ms.map(|ttl_ms| held.updated_ms.saturating_add(ttl_ms));
+                over_ms.is_some_and(|over_ms| over_ms <= clock::now_ms())
+            };
+            missing |= slot.held.take_if(|held| time_is_over(held)).is_some();
             slot.in_batch = true;
             slot.applied = 0;
             slot.pending = None;
             slot.base_version = slot.held.as_ref().map_or(0, |held| held.version);
             self.in_batch.push(found.slot);
         }
-        if found.missing {
+        if missing {
             self.missing.push(found.slot);
         }
         found.slot

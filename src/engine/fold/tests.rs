@@ -119,6 +119,21 @@ fn a_tombstone_counts_and_a_key_made_again_is_born_again() {
 }
 
 #[test]
+fn a_key_whose_time_is_over_is_looked_for_in_the_store_before_it_is_decided_on() {
+    let mut fold = Fold::new(Arc::new(Kv), FoldSettings { ttl_ms: Some(60_000), ..settings() });
+    let (old, young) = (crate::clock::now_ms() - 61_000, crate::clock::now_ms());
+    gather(&mut fold, flight(0, 1, &[(1, old, "a", Some("1")), (2, young, "b", Some("1"))]));
+    fold.admit(Vec::new()).expect("admit");
+    fold.fold(None).expect("fold");
+    fold.confirm();
+    gather(&mut fold, flight(0, 1, &[(3, young, "a", Some("2")), (4, young, "b", Some("2"))]));
+    assert_eq!(fold.missing().iter().map(|id| &*id.key).collect::<Vec<_>>(), ["a"]);
+    fold.admit(Vec::new()).expect("admit");
+    let effects = fold.fold(None).expect("fold");
+    assert_eq!(shape(&effects), [("a", 1, 0, Some("2")), ("b", 2, 1, Some("2"))]);
+}
+
+#[test]
 fn poison_is_decided_record_by_record() {
     let mut fold = fold();
     let large = format!("\"{}\"", "x".repeat(63));

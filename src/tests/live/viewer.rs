@@ -31,6 +31,11 @@ pub struct Viewer {
     pub resyncs: usize,
     pub resumed: usize,
     pub acks: usize,
+    /// Resyncs since a key was forgotten.
+    pub forgotten: u64,
+    /// Keys are forgotten and made again: in a room of a whole stream, which says nothing of what is forgotten of keys that
+    /// were removed, their versions begin anew.
+    pub begins_again: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -63,6 +68,8 @@ impl Viewer {
             resyncs: 0,
             resumed: 0,
             acks: 0,
+            forgotten: 0,
+            begins_again: false,
         }
     }
 
@@ -231,7 +238,7 @@ impl Viewer {
                 continue;
             };
             assert!(view.live, "{name} changed before its ack");
-            view.change(name, item);
+            view.change(name, item, self.begins_again);
         }
         for (room, position) in positions.as_object().into_iter().flatten() {
             if let Some(view) = self.rooms.get_mut(room) {
@@ -244,6 +251,7 @@ impl Viewer {
         let name = message["room"].as_str().expect("room");
         let Some(view) = self.rooms.get_mut(name) else { return };
         self.resyncs += 1;
+        self.forgotten += u64::from(message["reason"] == "forgotten");
         *view = RoomView { live: true, ..RoomView::default() };
         view.hold(message);
         view.next = text(&message["next"]);
@@ -302,7 +310,7 @@ impl RoomView {
         }
     }
 
-    fn change(&mut self, room: &str, item: &Value) {
+    fn change(&mut self, room: &str, item: &Value, begins_again: bool) {
         let (key, version) = (item["key"].as_str().expect("key"), item["version"].as_u64().expect("version"));
         if let Some(next) = &self.next {
             assert!(key <= next.as_str(), "{room}: {key} lies beyond the pages read");
@@ -317,8 +325,9 @@ impl RoomView {
         }
         self.again.remove(key);
         self.old.remove(key);
-        assert!(version > held, "{room}: version {version} of {key} after {held}");
         let keyed = room.contains('/');
+        let is_begun_again = begins_again && !keyed;
+        assert!(version > held || is_begun_again, "{room}: version {version} of {key} after {held}");
         if keyed && held > 0 {
             assert_eq!(held + 1 + skipped, version, "{room}: skipped adds up");
         }

@@ -44,6 +44,10 @@ pub enum Event {
     Watch(usize),
     Attend(usize, Attention),
     Time,
+    /// The clock goes on.
+    Pass,
+    /// An instance forgets what is expired.
+    Forget(usize),
 }
 
 impl Event {
@@ -59,7 +63,7 @@ impl Run<'_> {
         let faults = if self.healing { 0 } else { 1 };
         let inner = self.world.inner();
         if !self.producer.is_done() {
-            events.push((8, Event::Produce));
+            events.push((if self.profile.forgetting > 0 { 1 } else { 8 }, Event::Produce));
         }
         for slot in 0..INSTANCES {
             match &self.instances[slot] {
@@ -89,6 +93,7 @@ impl Run<'_> {
         if waits && inner.calls.is_empty() {
             events.push((4, Event::Time));
         }
+        self.events_of_forgetting(&inner, &mut events);
         events.retain(|(weight, _)| *weight > 0);
         for (weight, event) in &mut events {
             *weight *= if event.is_fault() { 1 } else { ORDINARY };
@@ -151,6 +156,7 @@ impl Run<'_> {
         let (is_read, statements) = match &self.world.inner().calls[at].act {
             Act::Read => (true, 0),
             Act::Write(upserts) => (false, upserts.len()),
+            Act::Forget(ids) => (false, ids.len()),
             _ => (false, 0),
         };
         let dice = self.rng.random_range(0..100);

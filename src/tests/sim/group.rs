@@ -5,6 +5,7 @@
 use super::{
     Bug,
     run::{INSTANCES, PARTITIONS, Run},
+    world::Late,
 };
 use rand::{Rng, rngs::StdRng};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ impl Run<'_> {
         let is_sent = |rng: &mut StdRng| rng.random_bool(0.5);
         for call in gone {
             if self.world.bug != Some(Bug::LetterNotAwaited) && is_sent(&mut self.rng) {
-                inner.late.push(call.act);
+                inner.late.push(Late { act: call.act, since_ms: call.since_ms });
             }
         }
         drop(inner);

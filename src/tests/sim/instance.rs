@@ -9,12 +9,14 @@ use super::{
     world::{STREAM, SimLog, SimStore, World},
 };
 use crate::{
+    clock,
     config::{self, Config},
     engine::{
         batch::{self, Filled},
         dead_letter::Limit,
         fold::{Assignment, Confirmed, Flight, ShardFold},
         news::NewsBox,
+        observer,
         progress::{PartitionProgress, WriterProgress},
         stream::{Bounds, LogHealth, Shared, Stream, StreamSpec},
         waiters::Waiters,
@@ -46,6 +48,8 @@ pub struct Instance {
     /// Commits on their way to the log, in order.
     pub commits: VecDeque<(u32, u64)>,
     pub stage: Stage,
+    /// Expired tombstones are being forgotten.
+    pub forgetting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     world: Arc<World>,
 }
 
@@ -60,6 +64,8 @@ pub struct Consumer {
     pub held: bool,
     pub draining: bool,
     pub held_parts: Vec<(usize, Part)>,
+    /// When the group gave the partition to another, of which this one has not heard.
+    pub lost_ms: Option<i64>,
 }
 
 pub struct Part {
@@ -73,6 +79,8 @@ pub struct Writer {
     fold: Option<Box<dyn ShardFold>>,
     pub task: Option<Pin<Box<dyn Future<Output = Batch> + Send>>>,
     progress: Arc<WriterProgress>,
+    /// When the batch under way was cut.
+    pub began_ms: i64,
 }
 
 pub struct Finished {
@@ -117,6 +125,7 @@ impl Instance {
             finished: Vec::new(),
             commits: VecDeque::new(),
             stage,
+            forgetting: None,
             world: world.clone(),
         };
         instance.begin_generation();
@@ -156,6 +165,7 @@ impl Instance {
             held: false,
             draining: false,
             held_parts: Vec::new(),
+            lost_ms: None,
         };
         self.consumers.insert(partition, consumer);
     }
@@ -231,6 +241,7 @@ impl Instance {
             }
         }
         let progress = writer.progress.clone();
+        writer.began_ms = clock::now_ms();
         writer.task = Some(Box::pin(async move {
             let written = write::run(&mut *fold, &stream, &progress).await;
             (fold, written)
@@ -240,6 +251,9 @@ impl Instance {
     /// Lets writers go on as far as they come. `true`: one of them ended its batch.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ended = false;
+        if self.forgetting.as_mut().is_some_and(|task| task.as_mut().poll(cx).is_ready()) {
+            (self.forgetting, ended) = (None, true);
+        }
         for shard in 0..self.writers.len() {
             let Some(task) = self.writers[shard].task.as_mut() else { continue };
             let Poll::Ready((fold, written)) = task.as_mut().poll(cx) else { continue };
@@ -315,6 +329,14 @@ impl Instance {
             let next = consumer.to_commit(self.world.bug);
             next.is_some_and(|next| consumer.progress.committed.get().is_none_or(|done| done < next))
         })
+    }
+
+    /// Begins what the engine does on a beat with expired tombstones.
+    pub fn forget(&mut self) {
+        let stream = self.stream.clone();
+        self.forgetting = Some(Box::pin(async move {
+            let _ = observer::forget(&stream).await; // a store that is away is asked on the next beat
+        }));
     }
 
     pub fn is_idle(&self, shard: usize) -> bool {

@@ -8,6 +8,7 @@
 mod attend;
 mod downstream;
 mod events;
+mod forgetting;
 mod group;
 mod instance;
 mod model;
@@ -61,6 +62,8 @@ pub struct Profile {
     page_bytes: usize,
     /// How often somebody who watches pays attention to what.
     attends: &'static [(u32, Attention)],
+    /// How often the clock goes on and expired tombstones are forgotten; records are removed more often, and some are old.
+    forgetting: u32,
     rooms: &'static [&'static [&'static str]],
 }
 
@@ -89,6 +92,7 @@ const MIXTURE: Profile = Profile {
         (1, Attention::Away),
         (1, Attention::Anew),
     ],
+    forgetting: 0,
     rooms: ALL_ROOMS,
 };
 
@@ -131,6 +135,11 @@ pub struct Seen {
     /// Of what was emitted: again, and behind something newer of the same key.
     emitted_again: u64,
     emitted_late: u64,
+    forgotten: u64,
+    /// Not forgotten, since it had moved on.
+    not_forgotten: u64,
+    told_forgotten: u64,
+    begun_again: u64,
 }
 
 impl Seen {
@@ -162,6 +171,10 @@ impl Seen {
             (&mut self.walks_changed, other.walks_changed),
             (&mut self.emitted_again, other.emitted_again),
             (&mut self.emitted_late, other.emitted_late),
+            (&mut self.forgotten, other.forgotten),
+            (&mut self.not_forgotten, other.not_forgotten),
+            (&mut self.told_forgotten, other.told_forgotten),
+            (&mut self.begun_again, other.begun_again),
         ];
         pairs.into_iter().for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -273,7 +286,12 @@ fn bugs_put_in_on_purpose_are_seen() {
 
 /// As many runs as a rule gets, with a count of what they met.
 fn rule(test: &str, profile: Profile, met: impl Fn(&Seen) -> u64) {
-    let seen = runs(test, &profile, SEEDS_OF_A_RULE);
+    rule_of(test, profile, SEEDS_OF_A_RULE, met);
+}
+
+fn rule_of(test: &str, profile: Profile, seeds: u64, met: impl Fn(&Seen) -> u64) {
+    let seen = runs(test, &profile, seeds);
+    eprintln!("{test}: {seen:?}");
     assert!(std::env::var_os("STATECAST_SEED").is_some() || met(&seen) > 0, "it never came up: {seen:?}");
 }
 
@@ -313,6 +331,23 @@ fn rule_05_poison_holds_a_partition_and_a_refusal_does_not() {
     // Conditions that fail are many in every run, and hold nothing.
     let seen = runs("rule_05", &Profile { poison: 0, ..CALM }, SEEDS_OF_A_RULE);
     assert_eq!(seen.held, 0);
+}
+
+/// Keys are removed, forgotten and made again while their partitions move, writers die, and what is on its way comes late.
+#[test]
+fn rule_06_what_is_forgotten_neither_comes_back_nor_takes_what_came_after_it() {
+    let profile = Profile {
+        forgetting: 10,
+        poison: 3,
+        late: 12,
+        watching: 8,
+        records_max: 70,
+        attends: &[],
+        ..MIXTURE
+    };
+    rule_of("rule_06", profile, 4 * SEEDS_OF_A_RULE, |seen| {
+        seen.forgotten.min(seen.not_forgotten).min(seen.told_forgotten).min(seen.begun_again)
+    });
 }
 
 #[test]

@@ -57,9 +57,21 @@ pub enum Fate {
     Poison,
 }
 
+/// One record that a key took in.
+#[derive(Debug)]
+struct Link {
+    position: Position,
+    time_ms: i64,
+    value: Option<Json>,
+}
+
 #[derive(Debug, Default)]
 pub struct Model {
     pub entities: BTreeMap<String, Document>,
+    /// What each key took in, in order.
+    chains: BTreeMap<String, Vec<Link>>,
+    /// Where each key stood when its tombstone was forgotten last: what comes after it begins anew.
+    forgotten: BTreeMap<String, Position>,
     pub fates: BTreeMap<(u32, u64), Fate>,
     /// Who was first with an event id.
     pub firsts: BTreeMap<String, Position>,
@@ -75,6 +87,9 @@ impl Model {
     pub fn take(&mut self, rec: &Rec) {
         let fate = self.fate(rec);
         if let Fate::Stored(document) = &fate {
+            let Document { position, value, .. } = (**document).clone();
+            let chain = self.chains.entry(document.key.to_string()).or_default();
+            chain.push(Link { position, time_ms: rec.time_ms, value });
             self.entities.insert(document.key.to_string(), (**document).clone());
         }
         self.fates.insert((rec.partition, rec.offset), fate);
@@ -88,6 +103,50 @@ impl Model {
             }
             Fate::Refused | Fate::Poison => false,
         })
+    }
+
+    /// What a key is once it has taken in what stands at this position, after whatever was forgotten of it. `None`: nothing
+    /// of it may be stored there, since it was forgotten there or further on.
+    pub fn document_at(&self, key: &str, position: Position) -> Option<Document> {
+        let floor = self.forgotten.get(key);
+        let mut document: Option<Document> = None;
+        let chain = self.chains.get(key)?.iter();
+        for link in chain.skip_while(|link| floor.is_some_and(|floor| link.position.offset <= floor.offset)) {
+            let live = document.as_ref().filter(|was| was.value.is_some());
+            document = Some(Document {
+                key: key.into(),
+                partial: None,
+                version: document.as_ref().map_or(0, |was| was.version) + 1,
+                created_ms: live.map_or(link.time_ms, |was| was.created_ms),
+                updated_ms: link.time_ms,
+                position: link.position,
+                value: link.value.clone(),
+                origins: Default::default(),
+            });
+            if link.position == position {
+                return document;
+            }
+        }
+        None
+    }
+
+    /// Every key that ever took something in, and what it is in the end. `None`: it was forgotten.
+    pub fn at_rest(&self) -> BTreeMap<String, Option<Document>> {
+        let ends = self.entities.iter();
+        ends.map(|(key, end)| (key.clone(), self.document_at(key, end.position))).collect()
+    }
+
+    pub fn forget(&mut self, key: &str, position: Position) {
+        self.forgotten.insert(key.to_owned(), position);
+    }
+
+    pub fn was_forgotten(&self, key: &str) -> bool {
+        self.forgotten.contains_key(key)
+    }
+
+    pub fn is_forgotten(&self, key: &str, partition: u32, offset: u64) -> bool {
+        let floor = self.forgotten.get(key);
+        floor.is_some_and(|floor| floor.partition == partition && floor.offset >= offset)
     }
 
     fn fate(&mut self, rec: &Rec) -> Fate {

@@ -3,13 +3,16 @@
 use super::{
     App, Profile,
     model::{Intent, Rec},
-    run::PARTITIONS,
+    run::{KEEP_S, PARTITIONS},
     world::{FORBIDDEN, Inner},
 };
+use crate::clock;
 use rand::{Rng, rngs::StdRng};
 use std::collections::BTreeSet;
 
 const KEYS: u64 = 6;
+/// A version that no key reaches.
+const NEVER: u64 = 1_000_000;
 
 /// All keys that there may be, but for those of poison.
 pub fn keys() -> impl Iterator<Item = String> {
@@ -25,6 +28,7 @@ pub fn partition_of(key: &str) -> u32 {
 pub struct Producer {
     left: usize,
     made: u64,
+    forgetting: bool,
     poison_percent: u32,
     forbidden_percent: u32,
     /// Keys that have had what the store refuses, and get nothing else any more: what came behind it in one batch would
@@ -39,7 +43,8 @@ impl Producer {
         let (poison_percent, app) = (profile.poison, profile.app);
         let forbidden_percent = profile.forbidden;
         let (spent, events) = (BTreeSet::new(), Vec::new());
-        Producer { left: records, made: 0, poison_percent, forbidden_percent, spent, app, events }
+        let forgetting = profile.forgetting > 0;
+        Producer { left: records, made: 0, forgetting, poison_percent, forbidden_percent, spent, app, events }
     }
 
     pub fn is_done(&self) -> bool {
@@ -54,7 +59,11 @@ impl Producer {
         let partition = (key as usize % PARTITIONS) as u32;
         let offset = inner.log[partition as usize].len() as u64;
         // Times go back now and then: within a partition they decide nothing.
-        let time_ms = (1_000 + self.made as i64 * 10) - rng.random_range(0..25);
+        let mut time_ms = (clock::now_ms() + self.made as i64 * 10) - rng.random_range(0..25);
+        // As when a topic is read again: the record is older than any tombstone is kept.
+        if self.forgetting && rng.random_bool(0.3) {
+            time_ms -= 2_000 * KEEP_S as i64;
+        }
         let name = format!("k{key}").into_bytes();
         let plain = Rec {
             partition,
@@ -76,12 +85,16 @@ impl Producer {
             let value = Some(format!("{{\"n\":{},{FORBIDDEN}:1}}", self.made).into_bytes());
             return Rec { value, condition, intent: Intent::Forbidden, ..plain };
         }
-        if rng.random_range(0..100) < 12 {
+        if rng.random_range(0..100) < if self.forgetting { 35 } else { 12 } {
             return Rec { intent: Intent::Remove, ..plain };
         }
         match self.app {
             App::Kv => {
-                let condition = condition(rng, inner, &name);
+                let mut condition = condition(rng, inner, &name);
+                if self.forgetting {
+                    // Which version a key is at hangs on when it was forgotten; whether it is there does not.
+                    condition = condition.map(|version| if version == 0 { 0 } else { NEVER });
+                }
                 Rec { value: Some(format!("{{\"n\":{}}}", self.made).into_bytes()), condition, ..plain }
             }
             App::Tally => self.event(rng, key, plain),

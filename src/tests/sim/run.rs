@@ -12,7 +12,7 @@ use super::{
     world::{Act, STREAM, Verdict, World},
 };
 use crate::{
-    apps,
+    apps, clock,
     config::{Config, Stream as StreamConfig},
     engine::{fold::Fold, stream::StreamSpec},
     tests::live::stage::Stage,
@@ -23,6 +23,9 @@ use std::{collections::VecDeque, sync::Arc, task::Context, time::Duration};
 
 pub const PARTITIONS: usize = 3;
 pub const INSTANCES: usize = 2;
+/// How long a tombstone is kept, and when a run begins.
+pub const KEEP_S: u64 = 3;
+const BEGIN_MS: i64 = 1_000;
 /// A run that has not come to rest after so many steps stands still.
 const STEPS_MAX: usize = 60_000;
 /// Longer than the store's breaker ever waits.
@@ -70,6 +73,7 @@ impl Drop for Run<'_> {
 impl<'p> Run<'p> {
     fn new(seed: u64, profile: &'p Profile, bug: Option<Bug>) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        clock::standing::set(BEGIN_MS);
         let mut config = Config::default();
         let engine = &mut config.engine;
         // Small bounds, so that every one of them is met.
@@ -77,6 +81,7 @@ impl<'p> Run<'p> {
         (engine.batch_records_max, engine.batch_keys_max) = (rng.random_range(2..12), 4);
         (engine.key_bytes_max, engine.value_bytes_max, engine.depth_max) = (8, 96, 5);
         (engine.poison_run_max, engine.poison_share_max) = (3, 500);
+        engine.tombstone_keep_s = KEEP_S;
         engine.cache_bytes_max = if rng.random_bool(0.5) { 400 } else { 1 << 20 };
         let records = rng.random_range(10..profile.records_max);
         let mut run = Run {
@@ -98,7 +103,7 @@ impl<'p> Run<'p> {
         for rooms in profile.rooms {
             let at = run.instances[0].as_mut().expect("started");
             let id = at.id;
-            run.watchers.push(Watcher::new(&mut at.stage, id, rooms));
+            run.watchers.push(Watcher::new(&mut at.stage, id, rooms, profile.forgetting > 0));
         }
         run
     }
@@ -213,6 +218,7 @@ impl<'p> Run<'p> {
             Event::Lose(partition) => {
                 self.world.inner().seen.lost_sessions += 1;
                 let was = self.owner[partition as usize].take();
+                self.begin_to_lose(partition, was);
                 self.assign_to_another(partition, was);
             }
             Event::ToldLost(slot, partition) => {
@@ -220,7 +226,7 @@ impl<'p> Run<'p> {
             }
             Event::Decide(at) => self.decide(at),
             Event::Late(at) => {
-                let act = self.world.inner().late.remove(at);
+                let act = self.world.inner().late.remove(at).act;
                 self.world.inner().seen.late_writes += u64::from(matches!(act, Act::Write(_)));
                 let _ = self.world.carry_out(act); // its caller has long given up
             }
@@ -233,6 +239,8 @@ impl<'p> Run<'p> {
                 self.look_around(at);
             }
             Event::Time => tokio::time::advance(LONG).await,
+            Event::Pass => self.pass(),
+            Event::Forget(slot) => self.instance(slot).forget(),
             event => self.move_along(event),
         }
     }

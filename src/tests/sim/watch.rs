@@ -28,6 +28,9 @@ pub struct Watcher {
     /// Cut off.
     away: bool,
     newest: BTreeMap<(String, String), u64>,
+    /// What values of `kv` say they are, in the order of the log.
+    furthest: BTreeMap<(String, String), u64>,
+    forgets: bool,
     walk: Option<Walk>,
 }
 
@@ -39,10 +42,12 @@ struct Walk {
 }
 
 impl Watcher {
-    pub fn new(stage: &mut Stage, home: u64, rooms: &[&str]) -> Self {
+    pub fn new(stage: &mut Stage, home: u64, rooms: &[&str], forgets: bool) -> Self {
         let mut viewer = Viewer::new(stage);
+        viewer.begins_again = forgets;
         viewer.ask(stage, rooms);
-        Watcher { viewer, home, away: false, newest: BTreeMap::new(), walk: None }
+        let (newest, furthest) = (BTreeMap::new(), BTreeMap::new());
+        Watcher { viewer, home, away: false, newest, furthest, forgets, walk: None }
     }
 
     pub fn move_to(&mut self, stage: &mut Stage, home: u64) {
@@ -200,12 +205,22 @@ impl Watcher {
         }
         self.viewer.hear();
         for (room, view) in &self.viewer.rooms {
-            for (key, (version, _)) in &view.keys {
+            for (key, (version, value)) in &view.keys {
                 let newest = self.newest.entry((room.clone(), key.clone())).or_default();
-                assert!(*newest <= *version, "{room}: {key} at {version} after {newest}");
+                assert!(self.forgets || *newest <= *version, "{room}: {key} at {version} after {newest}");
                 *newest = *version;
+                if let Some(n) = value["n"].as_u64() {
+                    let furthest = self.furthest.entry((room.clone(), key.clone())).or_default();
+                    assert!(*furthest <= n, "{room}: {key} is {n} after {furthest}");
+                    *furthest = n;
+                }
             }
         }
+    }
+
+    /// How often it was told that a key was forgotten.
+    pub fn told_forgotten(&self) -> u64 {
+        self.viewer.forgotten
     }
 
     /// At rest everybody holds what the store holds.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     adapters::memory::MemoryStore,
     app::{Poison, Reason},
+    clock,
     document::{Document, Json},
     ports::*,
     record::{NewRecord, Position},
@@ -51,6 +52,7 @@ pub enum Act {
     Rows(String, Vec<StoredRow>),
     Write(Vec<Upsert>),
     Append(String, NewRecord),
+    Forget(Vec<(EntityId, Position)>),
 }
 
 /// What the store made of a call that was carried out.
@@ -59,18 +61,26 @@ type Carried = Result<usize, StoreError>;
 pub struct Call {
     pub who: u64,
     pub act: Act,
+    pub since_ms: i64,
     answer: Option<oneshot::Sender<(Verdict, Carried)>>,
+}
+
+/// A call whose caller has given up, on its way still.
+pub struct Late {
+    pub act: Act,
+    pub since_ms: i64,
 }
 
 #[derive(Default)]
 pub struct Inner {
     pub calls: Vec<Call>,
-    /// Calls whose caller has given up, on their way still.
-    pub late: Vec<Act>,
+    pub late: Vec<Late>,
     pub log: Vec<Vec<Rec>>,
     pub committed: Vec<u64>,
     pub letters: Vec<NewRecord>,
     pub emitted: Vec<NewRecord>,
+    /// When what is not committed yet was stored.
+    pub stored_ms: BTreeMap<(u32, u64), i64>,
     pub model: Model,
     /// What live rooms read: each holds what the store holds.
     pub mirrors: Vec<Arc<FakeEngine>>,
@@ -121,17 +131,17 @@ impl World {
     /// Lays a call on the table; resolves when the run says what becomes of it.
     fn enter(&self, who: u64, act: Act) -> oneshot::Receiver<(Verdict, Carried)> {
         let (answer, verdict) = oneshot::channel();
-        self.inner().calls.push(Call { who, act, answer: Some(answer) });
+        self.inner().calls.push(Call { who, act, since_ms: clock::now_ms(), answer: Some(answer) });
         verdict
     }
 
     /// Decides about a call. `part`: of how many statements it is carried out, where it is so partly.
     pub fn decide(&self, at: usize, verdict: Verdict, part: usize) {
-        let Call { act, answer, .. } = self.inner().calls.remove(at);
+        let Call { act, answer, since_ms, .. } = self.inner().calls.remove(at);
         let mut carried = Ok(0);
         match verdict {
             Verdict::Away => {}
-            Verdict::Late => self.inner().late.push(act),
+            Verdict::Late => self.inner().late.push(Late { act, since_ms }),
             Verdict::Done | Verdict::Lost => carried = self.carry_out(act),
             Verdict::Partly => {
                 if let Act::Write(mut upserts) = act {
@@ -159,6 +169,7 @@ impl World {
                 Ok(0)
             }
             Act::Write(upserts) => self.write(upserts),
+            Act::Forget(ids) => Ok(ids.into_iter().map(|id| self.forget(id)).sum()),
         }
     }
 
@@ -187,6 +198,7 @@ impl World {
             upsert.from_version = 0;
         }
         let wanted = upsert.document.clone();
+        let upsert_is_first = upsert.from_version == 0;
         if self.memory.write(STREAM, vec![upsert]).now_or_never().expect("at once")? == 0 {
             self.inner().seen.refused_writes += 1;
             return Ok(0);
@@ -194,9 +206,12 @@ impl World {
         if let Some(before) = before {
             assert!(before.version < wanted.version, "stored {wanted:?} over {before:?}");
         }
-        let inner = self.inner();
-        let right = inner.model.fates.get(&(wanted.position.partition, wanted.position.offset));
-        assert_eq!(right, Some(&Fate::Stored(Box::new(wanted.clone()))), "what is stored is no plain fold");
+        let mut inner = self.inner();
+        let right = inner.model.document_at(&key, wanted.position);
+        let fate = inner.model.fates.get(&(wanted.position.partition, wanted.position.offset));
+        assert_eq!(right.as_ref(), Some(&wanted), "what is stored is no plain fold, of {fate:?}");
+        inner.seen.begun_again += u64::from(inner.model.was_forgotten(&key) && upsert_is_first);
+        inner.stored_ms.insert((wanted.position.partition, wanted.position.offset), clock::now_ms());
         for mirror in &inner.mirrors {
             mirror.mirror(STREAM, (&wanted).into());
         }
@@ -211,7 +226,9 @@ impl World {
             Some(Fate::Refused) => true,
             Some(Fate::Poison) => self.has_letter(partition, offset),
             Some(Fate::Stored(document)) => {
-                self.document(&document.key).is_some_and(|stored| stored.position.offset >= offset)
+                let is_there = |stored: Document| stored.position.offset >= offset;
+                self.document(&document.key).is_some_and(is_there)
+                    || self.inner().model.is_forgotten(&document.key, partition, offset)
             }
         }
     }
@@ -336,14 +353,18 @@ impl Store for SimStore {
         now_ms: i64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
-        self.world.memory.expired(stream, now_ms, limit)
+        async move {
+            self.ask(Act::Read).await?;
+            self.world.memory.expired(stream, now_ms, limit).await
+        }
+        .boxed()
     }
     fn forget<'a>(
         &'a self,
-        stream: &'a str,
+        _: &'a str,
         ids: Vec<(EntityId, Position)>,
     ) -> BoxFuture<'a, Result<usize, StoreError>> {
-        self.world.memory.forget(stream, ids)
+        self.ask(Act::Forget(ids)).boxed()
     }
     fn put_mark<'a>(&'a self, name: &'a str, json: Json) -> BoxFuture<'a, Result<(), StoreError>> {
         self.world.memory.put_mark(name, json)
