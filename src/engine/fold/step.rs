@@ -148,6 +148,15 @@ fn keep_letter(end: &End, flight: &Arc<Flight>, index: u32, effects: &mut Effect
     false
 }
 
+/// How a record stands to what its key holds.
+enum Stands {
+    Ahead,
+    /// Taken in before.
+    Seen,
+    /// Of another partition, and not newer.
+    Old,
+}
+
 /// What one record needs around it.
 struct Stepper<'f, A: App> {
     app: &'f A,
@@ -159,8 +168,17 @@ struct Stepper<'f, A: App> {
 
 impl<A: App> Stepper<'_, A> {
     fn take(&mut self, slot: &mut Slot<A::Entity>, record: &Record<'_>, early: Early<A::Event>) -> End {
-        if self.has_seen(slot.held.as_ref(), record) {
-            return End::Seen;
+        match self.stands(slot.held.as_ref(), record) {
+            Stands::Ahead => {}
+            Stands::Seen => return End::Seen,
+            // Nobody has looked at it: what is poison is so however late it comes.
+            Stands::Old => {
+                let poison = match early {
+                    Early::Unread => read(self.app, self.settings, record).err(),
+                    _ => None,
+                };
+                return poison.map_or(End::Seen, |poison| End::Rejected(Box::new(poison.into())));
+            }
         }
         // Few records have headers, and fewer were emitted.
         let origin =
@@ -176,13 +194,14 @@ impl<A: App> Stepper<'_, A> {
     }
 
     /// Within a partition the further position has seen; a key found under another partition: the newer time wins.
-    fn has_seen(&mut self, held: Option<&Held<A::Entity>>, record: &Record<'_>) -> bool {
-        let Some(held) = held else { return false };
+    fn stands(&mut self, held: Option<&Held<A::Entity>>, record: &Record<'_>) -> Stands {
+        let Some(held) = held else { return Stands::Ahead };
         match held.position.order(&record.position) {
-            Some(order) => order.is_ge(),
+            Some(order) if order.is_ge() => Stands::Seen,
+            Some(_) => Stands::Ahead,
             None => {
                 *self.moved += 1;
-                record.time_ms <= held.updated_ms
+                if record.time_ms <= held.updated_ms { Stands::Old } else { Stands::Ahead }
             }
         }
     }

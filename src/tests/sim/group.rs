@@ -19,7 +19,9 @@ impl Run<'_> {
         }
         let before = self.world.inner().committed[partition as usize];
         for offset in before..next {
-            assert!(self.world.is_safe(partition, offset), "{partition}.{offset} is committed and not safe");
+            let fate = || self.world.inner().model.fates.get(&(partition, offset)).cloned();
+            let is_safe = self.world.is_safe(partition, offset);
+            assert!(is_safe, "{partition}.{offset} is committed and not safe: {:?}", fate());
         }
         self.world.inner().committed[partition as usize] = next;
     }

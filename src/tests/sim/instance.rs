@@ -270,6 +270,7 @@ impl Instance {
         let seen = &mut inner.seen;
         seen.conflicts += confirmed.counts.conflicts;
         seen.stale += confirmed.counts.stale;
+        seen.key_moved += confirmed.counts.moved;
         seen.repeated += confirmed.counts.seen;
         seen.evicted += confirmed.evicted;
         let told = confirmed.changes.iter().map(|change| (&change.document, change.covers > 0));

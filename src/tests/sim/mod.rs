@@ -15,6 +15,7 @@ mod model;
 mod produce;
 mod rest;
 mod run;
+mod strays;
 mod tally;
 mod watch;
 mod world;
@@ -64,6 +65,8 @@ pub struct Profile {
     attends: &'static [(u32, Attention)],
     /// How often the clock goes on and expired tombstones are forgotten; records are removed more often, and some are old.
     forgetting: u32,
+    /// Percent of records that come by another partition than the key's.
+    strays: u32,
     rooms: &'static [&'static [&'static str]],
 }
 
@@ -93,6 +96,7 @@ const MIXTURE: Profile = Profile {
         (1, Attention::Anew),
     ],
     forgetting: 0,
+    strays: 0,
     rooms: ALL_ROOMS,
 };
 
@@ -140,6 +144,8 @@ pub struct Seen {
     not_forgotten: u64,
     told_forgotten: u64,
     begun_again: u64,
+    key_moved: u64,
+    stored_from_elsewhere: u64,
 }
 
 impl Seen {
@@ -175,6 +181,8 @@ impl Seen {
             (&mut self.not_forgotten, other.not_forgotten),
             (&mut self.told_forgotten, other.told_forgotten),
             (&mut self.begun_again, other.begun_again),
+            (&mut self.key_moved, other.key_moved),
+            (&mut self.stored_from_elsewhere, other.stored_from_elsewhere),
         ];
         pairs.into_iter().for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -367,6 +375,17 @@ fn rule_08_letters_and_emits_are_at_least_once_and_always_the_same() {
 fn rule_08_who_reads_what_was_emitted_takes_each_in_once_and_in_order() {
     let profile = Profile { app: App::Tally, crashes: 3, sick: 2, losses: 2, late: 15, ..MIXTURE };
     rule("rule_08_who_reads", profile, |seen| seen.crashes.min(seen.emitted_again).min(seen.emitted_late));
+}
+
+/// Two producers that choose the partition of a key in two ways: two instances store one key, and none hears of the other.
+#[test]
+fn rule_09_of_a_key_under_two_partitions_the_newer_record_time_wins() {
+    let profile =
+        Profile { strays: 40, poison: 3, crashes: 2, moves: 2, losses: 2, late: 20, attends: &[], ..MIXTURE };
+    rule("rule_09", profile, |seen| {
+        let met = [seen.key_moved, seen.stored_from_elsewhere, seen.late_writes, seen.crashes, seen.moves];
+        met.into_iter().chain([seen.conflicts, seen.refused_writes]).min().unwrap_or(0)
+    });
 }
 
 /// An instance ends, or loses a partition, after the store has confirmed and before anybody was told.

@@ -29,6 +29,7 @@ pub struct Producer {
     left: usize,
     made: u64,
     forgetting: bool,
+    strays: u32,
     poison_percent: u32,
     forbidden_percent: u32,
     /// Keys that have had what the store refuses, and get nothing else any more: what came behind it in one batch would
@@ -44,7 +45,17 @@ impl Producer {
         let forbidden_percent = profile.forbidden;
         let (spent, events) = (BTreeSet::new(), Vec::new());
         let forgetting = profile.forgetting > 0;
-        Producer { left: records, made: 0, forgetting, poison_percent, forbidden_percent, spent, app, events }
+        Producer {
+            left: records,
+            made: 0,
+            forgetting,
+            strays: profile.strays,
+            poison_percent,
+            forbidden_percent,
+            spent,
+            app,
+            events,
+        }
     }
 
     pub fn is_done(&self) -> bool {
@@ -56,13 +67,20 @@ impl Producer {
         self.made += 1;
         // Some keys are hot.
         let key = rng.random_range(0..KEYS).min(rng.random_range(0..KEYS));
-        let partition = (key as usize % PARTITIONS) as u32;
+        let mut partition = (key as usize % PARTITIONS) as u32;
+        if self.strays > 0 && rng.random_range(0..100) < self.strays {
+            partition = (partition + 1) % PARTITIONS as u32;
+        }
         let offset = inner.log[partition as usize].len() as u64;
         // Times go back now and then: within a partition they decide nothing.
         let mut time_ms = (clock::now_ms() + self.made as i64 * 10) - rng.random_range(0..25);
         // As when a topic is read again: the record is older than any tombstone is kept.
         if self.forgetting && rng.random_bool(0.3) {
             time_ms -= 2_000 * KEEP_S as i64;
+        }
+        if self.strays > 0 {
+            // Across partitions they decide, if each goes by them.
+            time_ms = clock::now_ms() + self.made as i64 * 10;
         }
         let name = format!("k{key}").into_bytes();
         let plain = Rec {
@@ -91,7 +109,9 @@ impl Producer {
         match self.app {
             App::Kv => {
                 let mut condition = condition(rng, inner, &name);
-                if self.forgetting {
+                if self.strays > 0 {
+                    condition = condition.map(|_| NEVER);
+                } else if self.forgetting {
                     // Which version a key is at hangs on when it was forgotten; whether it is there does not.
                     condition = condition.map(|version| if version == 0 { 0 } else { NEVER });
                 }

@@ -88,7 +88,7 @@ impl<'p> Run<'p> {
             producer: Producer::new(profile, records),
             rng,
             profile,
-            world: World::new(PARTITIONS, bug),
+            world: World::new(PARTITIONS, bug, profile.strays > 0),
             config,
             instances: [None, None],
             owner: vec![None; PARTITIONS],

@@ -7,6 +7,7 @@
 use super::{
     Bug, Seen,
     model::{Fate, Model, Rec},
+    strays,
 };
 use crate::{
     adapters::memory::MemoryStore,
@@ -104,10 +105,12 @@ pub struct World {
     inner: Mutex<Inner>,
     pub memory: MemoryStore,
     pub bug: Option<Bug>,
+    /// Keys come by several partitions, so versions hang on which record came first.
+    pub strays: bool,
 }
 
 impl World {
-    pub fn new(partitions: usize, bug: Option<Bug>) -> Arc<Self> {
+    pub fn new(partitions: usize, bug: Option<Bug>, strays: bool) -> Arc<Self> {
         let inner =
             Inner { log: vec![Vec::new(); partitions], committed: vec![0; partitions], ..Inner::default() };
         let memory = MemoryStore::default();
@@ -115,7 +118,7 @@ impl World {
             let forbidden = document.value.as_ref().is_some_and(|value| value.text().contains(FORBIDDEN));
             forbidden.then(|| Poison::new(Reason::StoreRefused, "a rule of the store's"))
         });
-        Arc::new(World { inner: Mutex::new(inner), memory, bug })
+        Arc::new(World { inner: Mutex::new(inner), memory, bug, strays })
     }
 
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -205,9 +208,16 @@ impl World {
         }
         if let Some(before) = before {
             assert!(before.version < wanted.version, "stored {wanted:?} over {before:?}");
+            assert!(
+                !self.strays || before.updated_ms < wanted.updated_ms,
+                "stored {wanted:?} over {before:?}"
+            );
+            let is_moved = before.position.partition != wanted.position.partition;
+            self.inner().seen.stored_from_elsewhere += u64::from(is_moved);
         }
         let mut inner = self.inner();
         let right = inner.model.document_at(&key, wanted.position);
+        let right = if self.strays { right.map(|right| strays::as_it_came(right, &wanted)) } else { right };
         let fate = inner.model.fates.get(&(wanted.position.partition, wanted.position.offset));
         assert_eq!(right.as_ref(), Some(&wanted), "what is stored is no plain fold, of {fate:?}");
         inner.seen.begun_again += u64::from(inner.model.was_forgotten(&key) && upsert_is_first);
@@ -226,7 +236,10 @@ impl World {
             Some(Fate::Refused) => true,
             Some(Fate::Poison) => self.has_letter(partition, offset),
             Some(Fate::Stored(document)) => {
-                let is_there = |stored: Document| stored.position.offset >= offset;
+                let is_there = |stored: Document| match self.strays {
+                    true => stored.updated_ms >= document.updated_ms,
+                    false => stored.position.offset >= offset,
+                };
                 self.document(&document.key).is_some_and(is_there)
                     || self.inner().model.is_forgotten(&document.key, partition, offset)
             }
