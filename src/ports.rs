@@ -257,7 +257,8 @@ pub trait Store: Send + Sync + 'static {
     fn prepare<'a>(&'a self, stream: &'a str, rows: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The epoch of this log identity for this stream: the same identity gets the same epoch, a new one the next
-    /// (first: 0), by compare-and-swap. `true`: it has just changed (a recreated topic).
+    /// (first: 0), by compare-and-swap; one that another has followed keeps its own, since whoever comes late with it
+    /// must not be ahead of the log that is there now. `true`: it has just changed (a recreated topic).
     fn epoch<'a>(
         &'a self,
         stream: &'a str,

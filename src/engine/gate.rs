@@ -128,6 +128,19 @@ impl Gate {
         answer
     }
 
+    /// Asks a store that is away whether it is back. Who only tries waits for nobody and closes nothing, so without this a
+    /// breaker that opened while no writer had work would stay open until a record came, and keep generations from
+    /// starting, without which none ever does.
+    pub async fn probe(&self, ping: impl Future<Output = Result<(), StoreError>>) {
+        if !self.is_open() {
+            return;
+        }
+        match ping.await {
+            Err(StoreError::Unavailable(why)) => self.failed(&why),
+            _ => self.answered(),
+        }
+    }
+
     /// Returns when the store is back, or when it is this caller's turn to try.
     async fn wait_turn(&self) {
         let back = self.closed.notified();
@@ -203,6 +216,18 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(20) + 2 * WAIT_MAX, "{:?}", started.elapsed());
         // 50 first tries, 50 last ones, and in between only one at a time with growing waits.
         assert!(calls.load(Ordering::Relaxed) < 140, "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_back_is_found_though_nobody_waits_for_it() {
+        let gate = Gate::default();
+        let away = || async { Err::<(), _>(StoreError::Unavailable("away".into())) };
+        gate.try_call(away()).await.unwrap_err();
+        gate.try_call(async { Ok(()) }).await.unwrap_err();
+        gate.probe(away()).await;
+        assert!(gate.is_open());
+        gate.probe(async { Ok(()) }).await;
+        gate.try_call(async { Ok(()) }).await.expect("it is back");
     }
 
     #[tokio::test(start_paused = true)]

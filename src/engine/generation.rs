@@ -120,7 +120,7 @@ fn start_writers(
 }
 
 /// The epoch of the topic as it is now; `true`: it has just changed, so reading starts at the earliest record.
-async fn epoch(stream: &Arc<Stream>) -> Result<(u32, bool), StartError> {
+pub async fn epoch(stream: &Arc<Stream>) -> Result<(u32, bool), StartError> {
     let topic = stream.spec.topic.name.clone();
     let log = stream.shared.log.clone();
     let identity = log.identity(&topic).await?.ok_or(StartError::NoTopic(topic))?;

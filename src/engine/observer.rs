@@ -41,6 +41,8 @@ pub async fn run(streams: Vec<Arc<Stream>>, sick: Recipient<Sick>) {
         beat.tick().await;
         if let Some(first) = streams.first() {
             look_at_log(first).await;
+            // One that does not answer is asked on the next beat.
+            let _ = tokio::time::timeout(LOOK_MAX, first.probe()).await;
         }
         for stream in &streams {
             look(stream).await;

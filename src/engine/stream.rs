@@ -21,7 +21,7 @@ use crate::{
     ports::{Log, Store, StoreError, TopicSpec},
     record::{Position, Record},
 };
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     future::Future,
     sync::{Arc, atomic::Ordering},
@@ -245,6 +245,12 @@ impl Stream {
         T: Send + 'static,
     {
         self.shared.gate.try_call(self.outside(call)).await
+    }
+
+    /// Asks a store that is away whether it is back; it is left to who waits for it otherwise.
+    pub async fn probe(&self) {
+        let store = self.shared.store.clone();
+        self.shared.gate.probe(self.outside(async move { store.ping().await }.boxed())).await;
     }
 
     fn outside<T: Send + 'static>(

@@ -114,12 +114,21 @@ impl Operation for RaiseEpoch {
         let held = group.spaces.meta.get(&self.name)?;
         let held = held.map(|value| serde_json::from_slice::<(String, u32)>(&value)).transpose();
         let held = held.map_err(|error| fjall::Error::Io(error.into()))?;
+        let past = |identity: &str| format!("{}/{identity}", self.name);
+        let json_fault = |error: serde_json::Error| fjall::Error::Io(error.into());
         self.found = match held {
             Some((identity, epoch)) if identity == self.identity => {
                 self.found = (epoch, false);
                 return Ok(Staged::Yes);
             }
-            Some((_, epoch)) => (epoch + 1, true),
+            Some((identity, epoch)) => {
+                if let Some(value) = group.spaces.meta.get(past(&self.identity))? {
+                    self.found = (serde_json::from_slice(&value).map_err(json_fault)?, false);
+                    return Ok(Staged::Yes);
+                }
+                group.put_meta(past(&identity), serde_json::to_vec(&epoch).map_err(json_fault)?);
+                (epoch + 1, true)
+            }
             None => (0, false),
         };
         group.touch(self.hash);

@@ -33,8 +33,8 @@ struct Held {
 struct Stream {
     entities: BTreeMap<(Key, Option<u32>), Entity>,
     rows: HashMap<String, Rows>,
-    /// Identity of the log, and its epoch.
-    epoch: Option<(String, u32)>,
+    /// Identities of the log, by their epochs.
+    identities: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -121,13 +121,12 @@ impl Stream {
     }
 
     fn epoch(&mut self, identity: &str) -> (u32, bool) {
-        let (epoch, changed) = match &self.epoch {
-            Some((known, epoch)) if known == identity => (*epoch, false),
-            Some((_, epoch)) => (epoch + 1, true),
-            None => (0, false),
-        };
-        self.epoch = Some((identity.to_owned(), epoch));
-        (epoch, changed)
+        if let Some(epoch) = self.identities.iter().position(|known| known == identity) {
+            return (epoch as u32, false);
+        }
+        self.identities.push(identity.to_owned());
+        let epoch = self.identities.len() as u32 - 1;
+        (epoch, epoch > 0)
     }
 }
 

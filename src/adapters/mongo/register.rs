@@ -24,6 +24,8 @@ const TURNS_MAX: usize = 16;
 struct Registered {
     identity: String,
     epoch: u32,
+    /// Identities before it, with their epochs: whoever comes late with one of them raises nothing.
+    past: Vec<(String, u32)>,
 }
 
 impl MongoStore {
@@ -31,7 +33,10 @@ impl MongoStore {
         for _ in 0..TURNS_MAX {
             let (statement, epoch) = match self.registered(stream).await? {
                 Some(held) if held.identity == identity => return Ok((held.epoch, false)),
-                Some(held) => (replace(stream, &held, identity), held.epoch.saturating_add(1)),
+                Some(held) => match held.past.iter().find(|known| known.0 == identity) {
+                    Some(known) => return Ok((known.1, false)),
+                    None => (replace(stream, &held, identity), held.epoch.saturating_add(1)),
+                },
                 None if self.insert_registered(stream, identity).await? => return Ok((0, false)),
                 None => continue,
             };
@@ -55,7 +60,7 @@ impl MongoStore {
             let identity = raw.get_str("identity").ok().map(str::to_owned);
             let epoch = raw.get("epoch").ok().flatten().and_then(read::unsigned);
             match (identity, epoch.and_then(|epoch| epoch.try_into().ok())) {
-                (Some(identity), Some(epoch)) => Ok(Registered { identity, epoch }),
+                (Some(identity), Some(epoch)) => Ok(Registered { identity, epoch, past: past(raw) }),
                 _ => Err(StoreError::Refused(format!("{stream}: its epoch in {STREAMS} cannot be read"))),
             }
         })?;
@@ -103,11 +108,24 @@ impl MongoStore {
     }
 }
 
+fn past(raw: &RawDocument) -> Vec<(String, u32)> {
+    let Ok(past) = raw.get_array("past") else { return Vec::new() };
+    let known = past.into_iter().flatten().filter_map(|one| {
+        let one = one.as_document()?;
+        let epoch = read::unsigned(one.get("epoch").ok().flatten()?)?;
+        Some((one.get_str("identity").ok()?.to_owned(), epoch.try_into().ok()?))
+    });
+    known.collect()
+}
+
 fn replace(stream: &str, held: &Registered, identity: &str) -> RawDocumentBuf {
     let epoch = i64::from(held.epoch);
     rawdoc! {
         "q": { "_id": stream, "identity": held.identity.as_str(), "epoch": epoch },
-        "u": { "$set": { "identity": identity, "epoch": epoch + 1 } },
+        "u": {
+            "$set": { "identity": identity, "epoch": epoch + 1 },
+            "$push": { "past": { "identity": held.identity.as_str(), "epoch": epoch } },
+        },
     }
 }
 

@@ -349,6 +349,10 @@ pub async fn the_same_identity_keeps_its_epoch(factory: &impl StoreFactory) {
     }
     assert_eq!(store.epoch(&other, "y").await.expect("epoch"), (0, false));
     assert_eq!(store.epoch(&stream, "z").await.expect("epoch"), (2, true));
+    // Who asked the log before it was made anew, and comes late, raises nothing.
+    for (identity, epoch) in [("x", 0), ("y", 1), ("z", 2)] {
+        assert_eq!(store.epoch(&stream, identity).await.expect("epoch"), (epoch, false), "{identity}");
+    }
 }
 
 pub async fn what_is_remembered_of_emitted_records_is_kept(factory: &impl StoreFactory) {

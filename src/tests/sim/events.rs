@@ -6,9 +6,8 @@
 use super::{
     attend::Attention,
     instance::Instance,
-    model::Rec,
     run::{INSTANCES, Run},
-    world::{Act, Verdict},
+    world::{Act, Inner, Verdict},
 };
 use rand::Rng;
 
@@ -48,12 +47,18 @@ pub enum Event {
     Pass,
     /// An instance forgets what is expired.
     Forget(usize),
+    /// The topic is deleted and made anew.
+    Recreate,
+    /// An instance finds that the topic is another one.
+    Notice(usize),
+    /// A generation begins: which epoch is it?
+    Register(usize),
 }
 
 impl Event {
     fn is_fault(self) -> bool {
-        use Event::{Crash, Deadline, Lose, Move, Sick};
-        matches!(self, Crash(_) | Sick(_) | Move(_) | Lose(_) | Deadline(..))
+        use Event::{Crash, Deadline, Lose, Move, Recreate, Sick};
+        matches!(self, Crash(_) | Sick(_) | Move(_) | Lose(_) | Deadline(..) | Recreate)
     }
 }
 
@@ -68,10 +73,10 @@ impl Run<'_> {
         for slot in 0..INSTANCES {
             match &self.instances[slot] {
                 None => events.push((2, Event::Start(slot))),
-                Some(instance) => self.events_of(slot, instance, &inner.log, &mut events),
+                Some(instance) => self.events_of(slot, instance, &inner, &mut events),
             }
         }
-        let alive = self.instances.iter().flatten().count() as u32;
+        let alive = self.instances.iter().flatten().filter(|i| i.is_member(inner.identity)).count();
         for (partition, owner) in self.owner.iter().enumerate() {
             let partition = partition as u32;
             let is_moving = self.instances.iter().flatten().any(|instance| {
@@ -94,6 +99,7 @@ impl Run<'_> {
             events.push((4, Event::Time));
         }
         self.events_of_forgetting(&inner, &mut events);
+        self.events_of_epochs(&inner, &mut events);
         events.retain(|(weight, _)| *weight > 0);
         for (weight, event) in &mut events {
             *weight *= if event.is_fault() { 1 } else { ORDINARY };
@@ -109,7 +115,7 @@ impl Run<'_> {
         events
     }
 
-    fn events_of(&self, slot: usize, instance: &Instance, log: &[Vec<Rec>], events: &mut Vec<(u32, Event)>) {
+    fn events_of(&self, slot: usize, instance: &Instance, inner: &Inner, events: &mut Vec<(u32, Event)>) {
         let faults = if self.healing { 0 } else { 1 };
         events.push((faults * self.profile.crashes, Event::Crash(slot)));
         events.push((faults * self.profile.sick, Event::Sick(slot)));
@@ -124,7 +130,8 @@ impl Run<'_> {
                     (faults, Event::Deadline(slot, partition))
                 });
             }
-            let there = consumer.next < log[partition as usize].len() as u64;
+            let there = instance.epoch == Some(inner.identity)
+                && consumer.next < inner.log[partition as usize].len() as u64;
             if !consumer.held_parts.is_empty() {
                 events.push((6, Event::Offer(slot, partition)));
             } else if consumer.held && !consumer.draining {
@@ -154,7 +161,7 @@ impl Run<'_> {
             return (Verdict::Done, 0);
         }
         let (is_read, statements) = match &self.world.inner().calls[at].act {
-            Act::Read => (true, 0),
+            Act::Read | Act::Identity => (true, 0),
             Act::Write(upserts) => (false, upserts.len()),
             Act::Forget(ids) => (false, ids.len()),
             _ => (false, 0),

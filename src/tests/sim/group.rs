@@ -4,6 +4,7 @@
 
 use super::{
     Bug,
+    instance::Instance,
     run::{INSTANCES, PARTITIONS, Run},
     world::Late,
 };
@@ -81,7 +82,9 @@ impl Run<'_> {
     }
 
     pub(super) fn assign(&mut self, partition: u32) {
-        let alive: Vec<usize> = (0..INSTANCES).filter(|&slot| self.instances[slot].is_some()).collect();
+        let log = self.world.inner().identity;
+        let is_member = |slot: &usize| self.instances[*slot].as_ref().is_some_and(|i| i.is_member(log));
+        let alive: Vec<usize> = (0..INSTANCES).filter(is_member).collect();
         let slot = alive[self.rng.random_range(0..alive.len())];
         let (from, number) = (self.world.inner().committed[partition as usize], self.next_assignment);
         self.next_assignment += 1;
@@ -91,8 +94,9 @@ impl Run<'_> {
     }
 
     pub(super) fn assign_to_another(&mut self, partition: u32, was: Option<u64>) {
-        let other =
-            (0..INSTANCES).find(|&slot| self.instances[slot].as_ref().is_some_and(|i| Some(i.id) != was));
+        let log = self.world.inner().identity;
+        let is_other = |i: &Instance| Some(i.id) != was && i.is_member(log);
+        let other = (0..INSTANCES).find(|&slot| self.instances[slot].as_ref().is_some_and(is_other));
         let (from, number) = (self.world.inner().committed[partition as usize], self.next_assignment);
         self.next_assignment += 1;
         if let Some(slot) = other {

@@ -35,6 +35,8 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
+/// Asks which epoch it is, and whether it has just been raised.
+type Registering = Pin<Box<dyn Future<Output = Option<(u32, bool)>> + Send>>;
 type Batch = (Box<dyn ShardFold>, Result<Confirmed, String>);
 
 pub struct Instance {
@@ -48,6 +50,9 @@ pub struct Instance {
     /// Commits on their way to the log, in order.
     pub commits: VecDeque<(u32, u64)>,
     pub stage: Stage,
+    /// The epoch of the log as this generation found it.
+    pub epoch: Option<u32>,
+    pub registering: Option<Registering>,
     /// Expired tombstones are being forgotten.
     pub forgetting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     world: Arc<World>,
@@ -125,6 +130,8 @@ impl Instance {
             finished: Vec::new(),
             commits: VecDeque::new(),
             stage,
+            epoch: None,
+            registering: None,
             forgetting: None,
             world: world.clone(),
         };
@@ -142,13 +149,15 @@ impl Instance {
         self.writers =
             (0..self.settings().shards).map(|_| Writer { fold: Some(fold()), ..Writer::default() }).collect();
         self.finished.clear();
+        (self.epoch, self.registering) = ((!self.world.recreated).then_some(0), None);
     }
 
     pub fn assign(&mut self, partition: u32, from: u64, number: u64) {
         self.give_up(partition); // an assign without a revoke
         let number = if self.world.bug == Some(Bug::CacheKept) { 1 } else { number };
         let assignment = Arc::new(Assignment::new(number, partition));
-        let progress = Arc::<PartitionProgress>::default();
+        let epoch = self.epoch.unwrap_or_default();
+        let progress = Arc::new(PartitionProgress { epoch, ..PartitionProgress::default() });
         self.stream.view.drop_partition(partition);
         self.stream.progress.owned.take(partition, number);
         self.stream.progress.partitions.insert(partition, progress.clone());
@@ -186,7 +195,7 @@ impl Instance {
     pub fn pull(&mut self, partition: u32, records: &[Rec]) -> bool {
         let shards = self.writers.len();
         let Some(consumer) = self.consumers.get_mut(&partition) else { return false };
-        let mut slice = Slice::new(0, partition);
+        let mut slice = Slice::new(self.epoch.unwrap_or_default(), partition);
         for rec in records {
             let headers = rec.headers();
             let headers = headers.iter().map(|(name, value)| (*name, value.as_deref()));
@@ -254,6 +263,7 @@ impl Instance {
         if self.forgetting.as_mut().is_some_and(|task| task.as_mut().poll(cx).is_ready()) {
             (self.forgetting, ended) = (None, true);
         }
+        ended |= self.poll_registering(cx);
         for shard in 0..self.writers.len() {
             let Some(task) = self.writers[shard].task.as_mut() else { continue };
             let Poll::Ready((fold, written)) = task.as_mut().poll(cx) else { continue };
@@ -336,6 +346,7 @@ impl Instance {
     pub fn forget(&mut self) {
         let stream = self.stream.clone();
         self.forgetting = Some(Box::pin(async move {
+            stream.probe().await;
             let _ = observer::forget(&stream).await; // a store that is away is asked on the next beat
         }));
     }

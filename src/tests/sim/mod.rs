@@ -7,6 +7,7 @@
 
 mod attend;
 mod downstream;
+mod epochs;
 mod events;
 mod forgetting;
 mod group;
@@ -67,6 +68,8 @@ pub struct Profile {
     forgetting: u32,
     /// Percent of records that come by another partition than the key's.
     strays: u32,
+    /// How often the topic is deleted and made anew.
+    recreations: u32,
     rooms: &'static [&'static [&'static str]],
 }
 
@@ -97,6 +100,7 @@ const MIXTURE: Profile = Profile {
     ],
     forgetting: 0,
     strays: 0,
+    recreations: 0,
     rooms: ALL_ROOMS,
 };
 
@@ -146,6 +150,11 @@ pub struct Seen {
     begun_again: u64,
     key_moved: u64,
     stored_from_elsewhere: u64,
+    recreated: u64,
+    /// Who raised no epoch, since another had, or since the log it knew was gone.
+    met_raised: u64,
+    met_gone: u64,
+    late_of_old: u64,
 }
 
 impl Seen {
@@ -183,6 +192,10 @@ impl Seen {
             (&mut self.begun_again, other.begun_again),
             (&mut self.key_moved, other.key_moved),
             (&mut self.stored_from_elsewhere, other.stored_from_elsewhere),
+            (&mut self.recreated, other.recreated),
+            (&mut self.met_raised, other.met_raised),
+            (&mut self.met_gone, other.met_gone),
+            (&mut self.late_of_old, other.late_of_old),
         ];
         pairs.into_iter().for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -294,11 +307,7 @@ fn bugs_put_in_on_purpose_are_seen() {
 
 /// As many runs as a rule gets, with a count of what they met.
 fn rule(test: &str, profile: Profile, met: impl Fn(&Seen) -> u64) {
-    rule_of(test, profile, SEEDS_OF_A_RULE, met);
-}
-
-fn rule_of(test: &str, profile: Profile, seeds: u64, met: impl Fn(&Seen) -> u64) {
-    let seen = runs(test, &profile, seeds);
+    let seen = runs(test, &profile, SEEDS_OF_A_RULE);
     eprintln!("{test}: {seen:?}");
     assert!(std::env::var_os("STATECAST_SEED").is_some() || met(&seen) > 0, "it never came up: {seen:?}");
 }
@@ -353,7 +362,7 @@ fn rule_06_what_is_forgotten_neither_comes_back_nor_takes_what_came_after_it() {
         attends: &[],
         ..MIXTURE
     };
-    rule_of("rule_06", profile, 4 * SEEDS_OF_A_RULE, |seen| {
+    rule("rule_06", profile, |seen| {
         seen.forgotten.min(seen.not_forgotten).min(seen.told_forgotten).min(seen.begun_again)
     });
 }
@@ -385,6 +394,17 @@ fn rule_09_of_a_key_under_two_partitions_the_newer_record_time_wins() {
     rule("rule_09", profile, |seen| {
         let met = [seen.key_moved, seen.stored_from_elsewhere, seen.late_writes, seen.crashes, seen.moves];
         met.into_iter().chain([seen.conflicts, seen.refused_writes]).min().unwrap_or(0)
+    });
+}
+
+/// Instances meet a new log at the same time, some while they still know the old one, and what is of the old log comes late.
+#[test]
+fn rule_10_a_topic_made_anew_is_one_epoch_for_all_read_from_its_beginning() {
+    let faults = Profile { crashes: 3, sick: 2, moves: 2, losses: 2, late: 25, ..MIXTURE };
+    let profile = Profile { recreations: 4, poison: 0, records_max: 80, attends: &[], ..faults };
+    rule("rule_10", profile, |seen| {
+        let met = [seen.recreated, seen.met_raised, seen.met_gone, seen.late_of_old, seen.late_writes];
+        met.into_iter().chain([seen.crashes, seen.moves]).min().unwrap_or(0)
     });
 }
 

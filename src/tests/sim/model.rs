@@ -35,11 +35,13 @@ pub struct Rec {
     /// The event's own id and its number, where the app counts events once.
     pub event: Option<(String, i64)>,
     pub intent: Intent,
+    /// Which log it is of.
+    pub epoch: u32,
 }
 
 impl Rec {
     pub fn position(&self) -> Position {
-        Position { epoch: 0, partition: self.partition, offset: self.offset }
+        Position { epoch: self.epoch, partition: self.partition, offset: self.offset }
     }
 
     pub fn headers(&self) -> Vec<(&'static [u8], Option<Vec<u8>>)> {

@@ -30,6 +30,7 @@ pub struct Producer {
     made: u64,
     forgetting: bool,
     strays: u32,
+    recreated: bool,
     poison_percent: u32,
     forbidden_percent: u32,
     /// Keys that have had what the store refuses, and get nothing else any more: what came behind it in one batch would
@@ -50,6 +51,7 @@ impl Producer {
             made: 0,
             forgetting,
             strays: profile.strays,
+            recreated: profile.recreations > 0,
             poison_percent,
             forbidden_percent,
             spent,
@@ -92,6 +94,7 @@ impl Producer {
             condition: None,
             event: None,
             intent: Intent::Value,
+            epoch: inner.identity,
         };
         if rng.random_range(0..100) < self.poison_percent {
             return poison(rng, plain);
@@ -109,7 +112,7 @@ impl Producer {
         match self.app {
             App::Kv => {
                 let mut condition = condition(rng, inner, &name);
-                if self.strays > 0 {
+                if self.strays > 0 || self.recreated {
                     condition = condition.map(|_| NEVER);
                 } else if self.forgetting {
                     // Which version a key is at hangs on when it was forgotten; whether it is there does not.

@@ -88,7 +88,7 @@ impl<'p> Run<'p> {
             producer: Producer::new(profile, records),
             rng,
             profile,
-            world: World::new(PARTITIONS, bug, profile.strays > 0),
+            world: World::new(PARTITIONS, bug, profile),
             config,
             instances: [None, None],
             owner: vec![None; PARTITIONS],
@@ -239,6 +239,9 @@ impl<'p> Run<'p> {
                 self.look_around(at);
             }
             Event::Time => tokio::time::advance(LONG).await,
+            Event::Recreate => self.recreate(),
+            Event::Notice(slot) => self.notice(slot),
+            Event::Register(slot) => self.instance(slot).register(),
             Event::Pass => self.pass(),
             Event::Forget(slot) => self.instance(slot).forget(),
             event => self.move_along(event),

@@ -5,8 +5,9 @@
 //! Not here: deciding (`run`).
 
 use super::{
-    Bug, Seen,
+    Bug, Profile, Seen,
     model::{Fate, Model, Rec},
+    run::PARTITIONS,
     strays,
 };
 use crate::{
@@ -23,6 +24,7 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -54,6 +56,9 @@ pub enum Act {
     Write(Vec<Upsert>),
     Append(String, NewRecord),
     Forget(Vec<(EntityId, Position)>),
+    /// Which log the topic is.
+    Identity,
+    Epoch(String),
 }
 
 /// What the store made of a call that was carried out.
@@ -82,6 +87,9 @@ pub struct Inner {
     pub emitted: Vec<NewRecord>,
     /// When what is not committed yet was stored.
     pub stored_ms: BTreeMap<(u32, u64), i64>,
+    /// How often the topic was made anew, and how many of these logs were registered.
+    pub identity: u32,
+    pub registered: u32,
     pub model: Model,
     /// What live rooms read: each holds what the store holds.
     pub mirrors: Vec<Arc<FakeEngine>>,
@@ -107,10 +115,13 @@ pub struct World {
     pub bug: Option<Bug>,
     /// Keys come by several partitions, so versions hang on which record came first.
     pub strays: bool,
+    /// The topic is made anew now and then, so how much of a log was taken in before is open.
+    pub recreated: bool,
 }
 
 impl World {
-    pub fn new(partitions: usize, bug: Option<Bug>, strays: bool) -> Arc<Self> {
+    pub fn new(partitions: usize, bug: Option<Bug>, profile: &Profile) -> Arc<Self> {
+        let (strays, recreated) = (profile.strays > 0, profile.recreations > 0);
         let inner =
             Inner { log: vec![Vec::new(); partitions], committed: vec![0; partitions], ..Inner::default() };
         let memory = MemoryStore::default();
@@ -118,7 +129,7 @@ impl World {
             let forbidden = document.value.as_ref().is_some_and(|value| value.text().contains(FORBIDDEN));
             forbidden.then(|| Poison::new(Reason::StoreRefused, "a rule of the store's"))
         });
-        Arc::new(World { inner: Mutex::new(inner), memory, bug, strays })
+        Arc::new(World { inner: Mutex::new(inner), memory, bug, strays, recreated })
     }
 
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -161,6 +172,8 @@ impl World {
     pub fn carry_out(&self, act: Act) -> Carried {
         match act {
             Act::Read => Ok(0),
+            Act::Identity => Ok(self.inner().identity as usize),
+            Act::Epoch(identity) => Ok(self.register(&identity)),
             Act::Rows(name, rows) => {
                 let done = self.memory.insert_rows(STREAM, &name, rows).now_or_never();
                 Ok(done.expect("at once").expect("inserted"))
@@ -203,11 +216,15 @@ impl World {
         let wanted = upsert.document.clone();
         let upsert_is_first = upsert.from_version == 0;
         if self.memory.write(STREAM, vec![upsert]).now_or_never().expect("at once")? == 0 {
-            self.inner().seen.refused_writes += 1;
+            let mut inner = self.inner();
+            inner.seen.refused_writes += 1;
+            inner.seen.late_of_old += u64::from(wanted.position.epoch < inner.identity);
             return Ok(0);
         }
         if let Some(before) = before {
             assert!(before.version < wanted.version, "stored {wanted:?} over {before:?}");
+            let is_behind = before.position.order(&wanted.position).is_none_or(Ordering::is_lt);
+            assert!(is_behind, "stored {wanted:?} over {before:?}");
             assert!(
                 !self.strays || before.updated_ms < wanted.updated_ms,
                 "stored {wanted:?} over {before:?}"
@@ -217,7 +234,11 @@ impl World {
         }
         let mut inner = self.inner();
         let right = inner.model.document_at(&key, wanted.position);
-        let right = if self.strays { right.map(|right| strays::as_it_came(right, &wanted)) } else { right };
+        let right = if self.strays || self.recreated {
+            right.map(|right| strays::as_it_came(right, &wanted))
+        } else {
+            right
+        };
         let fate = inner.model.fates.get(&(wanted.position.partition, wanted.position.offset));
         assert_eq!(right.as_ref(), Some(&wanted), "what is stored is no plain fold, of {fate:?}");
         inner.seen.begun_again += u64::from(inner.model.was_forgotten(&key) && upsert_is_first);
@@ -236,9 +257,10 @@ impl World {
             Some(Fate::Refused) => true,
             Some(Fate::Poison) => self.has_letter(partition, offset),
             Some(Fate::Stored(document)) => {
-                let is_there = |stored: Document| match self.strays {
-                    true => stored.updated_ms >= document.updated_ms,
-                    false => stored.position.offset >= offset,
+                let at = Position { epoch: self.inner().identity, partition, offset };
+                let is_there = |stored: Document| match stored.position.order(&at) {
+                    Some(order) => order.is_ge(),
+                    None => stored.updated_ms >= document.updated_ms,
                 };
                 self.document(&document.key).is_some_and(is_there)
                     || self.inner().model.is_forgotten(&document.key, partition, offset)
@@ -324,12 +346,12 @@ impl Store for SimStore {
     fn prepare<'a>(&'a self, stream: &'a str, rows: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
         self.world.memory.prepare(stream, rows)
     }
-    fn epoch<'a>(
-        &'a self,
-        stream: &'a str,
-        identity: &'a str,
-    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
-        self.world.memory.epoch(stream, identity)
+    fn epoch<'a>(&'a self, _: &'a str, identity: &'a str) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
+        async move {
+            let answer = self.ask(Act::Epoch(identity.to_owned())).await?;
+            Ok(((answer / 2) as u32, answer % 2 == 1))
+        }
+        .boxed()
     }
     fn load_partials<'a>(
         &'a self,
@@ -386,7 +408,7 @@ impl Store for SimStore {
         self.world.memory.marks(prefix)
     }
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.world.memory.ping()
+        async move { self.ask(Act::Read).await.map(drop) }.boxed()
     }
 }
 
@@ -419,7 +441,15 @@ impl Log for SimLog {
         unimplemented!("topics are there")
     }
     fn identity<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<TopicIdentity>, LogError>> {
-        unimplemented!("writers do not ask")
+        async move {
+            match self.world.enter(self.who, Act::Identity).await {
+                Ok((Verdict::Done, Ok(id))) => {
+                    Ok(Some(TopicIdentity { id: id.to_string(), partitions: PARTITIONS as u32 }))
+                }
+                _ => Err(LogError::Unavailable("it does not answer".into())),
+            }
+        }
+        .boxed()
     }
     fn bounds<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<(u64, u64), LogError>> {
         unimplemented!("writers do not ask")
