@@ -4,6 +4,7 @@
 //! Not here: choosing, and carrying out (`run`).
 
 use super::{
+    App,
     attend::Attention,
     instance::Instance,
     run::{INSTANCES, Run},
@@ -53,6 +54,10 @@ pub enum Event {
     Notice(usize),
     /// A generation begins: which epoch is it?
     Register(usize),
+    /// A moment, for those who wait.
+    Moment,
+    WaitForPosition(usize),
+    WriteBound(usize),
 }
 
 impl Event {
@@ -104,8 +109,19 @@ impl Run<'_> {
         for (weight, event) in &mut events {
             *weight *= if event.is_fault() { 1 } else { ORDINARY };
         }
-        // Watching alone brings nothing forward.
+        // Watching and waiting alone bring nothing forward.
         if !events.is_empty() {
+            if !self.waiting.is_empty() {
+                events.push((2 * ORDINARY, Event::Moment));
+            }
+            if !self.producer.is_done() {
+                for slot in (0..INSTANCES).filter(|&slot| self.instances[slot].is_some()) {
+                    events.push((self.profile.waits, Event::WaitForPosition(slot)));
+                    // Events that are counted have no versions to be bound to.
+                    let writes = if self.profile.app == App::Kv { self.profile.writes } else { 0 };
+                    events.push((writes, Event::WriteBound(slot)));
+                }
+            }
             for at in 0..self.watchers.len() {
                 events.push((ORDINARY * self.profile.watching, Event::Watch(at)));
                 let attends = self.profile.attends.iter();

@@ -49,6 +49,7 @@ impl Run<'_> {
         for owner in self.owner.iter_mut().filter(|owner| **owner == Some(instance.id)) {
             *owner = None;
         }
+        self.forget_waiting();
     }
 
     /// Whether a key of this partition is stored as nobody has told yet.

@@ -6,6 +6,7 @@
 use super::{
     Bug,
     model::Rec,
+    wait::InGroup,
     world::{STREAM, SimLog, SimStore, World},
 };
 use crate::{
@@ -121,6 +122,7 @@ impl Instance {
             board_waiting_bytes_max: settings.board_waiting_bytes_max,
         };
         let stream = Arc::new(Stream::new(spec, shared, bounds));
+        stream.progress.membership.store(Some(InGroup::joined(world)));
         stage.hub.tell_interest(stream.shared.news.interest.clone());
         let mut instance = Instance {
             id,
@@ -158,6 +160,7 @@ impl Instance {
         let assignment = Arc::new(Assignment::new(number, partition));
         let epoch = self.epoch.unwrap_or_default();
         let progress = Arc::new(PartitionProgress { epoch, ..PartitionProgress::default() });
+        progress.confirmed.set(from);
         self.stream.view.drop_partition(partition);
         self.stream.progress.owned.take(partition, number);
         self.stream.progress.partitions.insert(partition, progress.clone());
@@ -319,6 +322,7 @@ impl Instance {
         }
         if let Some(confirmed) = consumer.watermark.confirmed() {
             consumer.progress.confirmed.set(confirmed);
+            self.stream.progress.moved.notify_waiters();
         }
         consumer.held |= reached;
         reached

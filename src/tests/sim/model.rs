@@ -5,7 +5,7 @@
 use super::tally;
 use crate::{
     document::{Document, Json},
-    engine::fold::CONDITION_HEADER,
+    engine::fold::{CONDITION_HEADER, WAIT_HEADER},
     origin::lane_of,
     record::Position,
 };
@@ -34,6 +34,8 @@ pub struct Rec {
     pub condition: Option<u64>,
     /// The event's own id and its number, where the app counts events once.
     pub event: Option<(String, i64)>,
+    /// Who waits for its outcome.
+    pub waiter: Option<String>,
     pub intent: Intent,
     /// Which log it is of.
     pub epoch: u32,
@@ -46,7 +48,9 @@ impl Rec {
 
     pub fn headers(&self) -> Vec<(&'static [u8], Option<Vec<u8>>)> {
         let condition = self.condition.map(|version| Some(version.to_string().into_bytes()));
-        condition.map(|value| (CONDITION_HEADER.as_bytes(), value)).into_iter().collect()
+        let condition = condition.map(|value| (CONDITION_HEADER.as_bytes(), value));
+        let waiter = self.waiter.clone().map(|waiter| (WAIT_HEADER.as_bytes(), Some(waiter.into_bytes())));
+        condition.into_iter().chain(waiter).collect()
     }
 }
 

@@ -93,6 +93,7 @@ impl Producer {
             value: None,
             condition: None,
             event: None,
+            waiter: None,
             intent: Intent::Value,
             epoch: inner.identity,
         };

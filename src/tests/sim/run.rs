@@ -8,6 +8,7 @@ use super::{
     events::Event,
     instance::Instance,
     produce::Producer,
+    wait::Waiting,
     watch::Watcher,
     world::{Act, STREAM, Verdict, World},
 };
@@ -44,6 +45,10 @@ pub struct Run<'p> {
     pub(super) next_assignment: u64,
     pub(super) producer: Producer,
     pub(super) watchers: Vec<Watcher>,
+    pub(super) waiting: Vec<Waiting>,
+    /// The key and the version that somebody named last.
+    pub(super) bound: Option<(String, u64)>,
+    pub(super) next_value: u64,
     pub(super) healing: bool,
     pub(super) quiet: usize,
     pub(super) trace: VecDeque<String>,
@@ -56,6 +61,7 @@ pub fn run(seed: u64, profile: &Profile, bug: Option<Bug>) -> Seen {
         let mut run = Run::new(seed, profile, bug);
         let trace = std::env::var_os("STATECAST_SEED").is_some();
         run.come_to_rest(trace).await;
+        run.answer_all().await;
         run.at_rest();
         std::mem::take(&mut run.world.inner().seen)
     })
@@ -82,6 +88,7 @@ impl<'p> Run<'p> {
         (engine.key_bytes_max, engine.value_bytes_max, engine.depth_max) = (8, 96, 5);
         (engine.poison_run_max, engine.poison_share_max) = (3, 500);
         engine.tombstone_keep_s = KEEP_S;
+        engine.wait_timeout_ms = 3_000;
         engine.cache_bytes_max = if rng.random_bool(0.5) { 400 } else { 1 << 20 };
         let records = rng.random_range(10..profile.records_max);
         let mut run = Run {
@@ -95,6 +102,9 @@ impl<'p> Run<'p> {
             next_id: 0,
             next_assignment: 1,
             watchers: Vec::new(),
+            waiting: Vec::new(),
+            bound: None,
+            next_value: 0,
             healing: false,
             quiet: 0,
             trace: VecDeque::new(),
@@ -184,7 +194,7 @@ impl<'p> Run<'p> {
     }
 
     /// Lets whatever needs no decision go on.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         let mut cx = Context::from_waker(noop_waker_ref());
         let mut turns = 3;
         while turns > 0 {
@@ -195,6 +205,9 @@ impl<'p> Run<'p> {
                     turns = 3;
                 }
                 instance.show_positions();
+            }
+            if self.answer_waiting(&mut cx) {
+                turns = 3;
             }
         }
     }
@@ -238,6 +251,9 @@ impl<'p> Run<'p> {
                 self.attend(at, attention);
                 self.look_around(at);
             }
+            Event::Moment => self.moment().await,
+            Event::WaitForPosition(slot) => self.wait_for_position(slot),
+            Event::WriteBound(slot) => self.write_bound(slot),
             Event::Time => tokio::time::advance(LONG).await,
             Event::Recreate => self.recreate(),
             Event::Notice(slot) => self.notice(slot),

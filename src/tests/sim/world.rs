@@ -7,6 +7,7 @@
 use super::{
     Bug, Profile, Seen,
     model::{Fate, Model, Rec},
+    produce::partition_of,
     run::PARTITIONS,
     strays,
 };
@@ -25,7 +26,7 @@ use futures_util::{
 };
 use std::{
     cmp::Ordering,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::sync::oneshot;
@@ -95,6 +96,8 @@ pub struct Inner {
     pub mirrors: Vec<Arc<FakeEngine>>,
     /// The newest of each key that some instance has told.
     pub told: BTreeMap<String, u64>,
+    /// Keys with the version on which somebody was told that his write was taken.
+    pub taken: BTreeSet<(String, u64)>,
     pub seen: Seen,
 }
 
@@ -180,6 +183,9 @@ impl World {
             }
             Act::Append(topic, record) => {
                 let mut inner = self.inner();
+                if topic == STREAM {
+                    return Ok(inner.append(&record) as usize);
+                }
                 let to = if topic.ends_with(".dlq") { &mut inner.letters } else { &mut inner.emitted };
                 to.push(record);
                 Ok(0)
@@ -424,13 +430,17 @@ impl Log for SimLog {
         topic: &'a str,
         record: NewRecord,
     ) -> BoxFuture<'a, Result<(u32, u64), LogError>> {
+        let partition = match topic == STREAM {
+            true => partition_of(&String::from_utf8_lossy(record.key.as_deref().unwrap_or_default())),
+            false => 0,
+        };
         let asked = self.world.enter(self.who, Act::Append(topic.to_owned(), record));
         if self.world.bug == Some(Bug::LetterNotAwaited) {
             return ready(Ok((0, 0))).boxed();
         }
         async move {
             match asked.await {
-                Ok((Verdict::Done, _)) => Ok((0, 0)),
+                Ok((Verdict::Done, carried)) => Ok((partition, carried.unwrap_or_default() as u64)),
                 _ => Err(LogError::Unknown("no acknowledgement".into())),
             }
         }
