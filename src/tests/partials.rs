@@ -14,7 +14,7 @@ use crate::{
         shows::Typed,
         stream::StreamSpec,
     },
-    ports::{Log, Ports, TopicSpec},
+    ports::{Log, Ports, Store, TopicSpec},
     record::{Key, NewRecord, Record},
 };
 use std::{sync::Arc, time::Duration};
@@ -151,6 +151,44 @@ async fn a_key_and_a_room_show_the_merge_over_all_partitions() {
         .map(|s| s.value.expect("value").text().into())
         .collect();
     assert_eq!(values, ["4", "1"]);
+    assert!(live.stop(Duration::from_secs(10)).await);
+}
+
+/// The other one counts what lies in the topic as well, from its beginning, in a group of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_11_two_streams_of_one_topic_are_two_and_keep_apart_what_they_store() {
+    let bench = Bench::new().await;
+    let start = async |specs: Vec<StreamSpec>| {
+        let store = bench.store.clone();
+        let ports = Ports { log: bench.log.clone(), store: store.clone(), readers: store };
+        run::start(&Config::default(), ports, specs, "one".into()).await.expect("engine")
+    };
+    let of = async |live: &Running, stream: &str| {
+        let read = live.engine.read(stream, "a").await.ok()??;
+        Some((read.shown.value?.text().to_owned(), read.shown.positions.to_string()))
+    };
+    let both = || Some(("2".to_owned(), "0.0.0,0.3.0".to_owned()));
+    let live = start(vec![spec()]).await;
+    bench.count("a", 0).await;
+    bench.count("a", 3).await;
+    until("the one", both(), async || of(&live, "tally").await).await;
+    assert!(live.stop(Duration::from_secs(10)).await);
+    let name = |name: &str| StreamSpec {
+        name: name.into(),
+        collection: name.into(),
+        group: name.into(),
+        rooms_under: None,
+        ..spec()
+    };
+    let live = start(vec![spec(), name("again")]).await;
+    until("the other", both(), async || of(&live, "again").await).await;
+    assert_eq!(of(&live, "tally").await, both(), "it counts nothing twice");
+    bench.count("a", 3).await;
+    for stream in ["tally", "again"] {
+        let three = Some(("3".to_owned(), "0.0.0,0.3.1".to_owned()));
+        until(stream, three, async || of(&live, stream).await).await;
+        assert_eq!(bench.store.count(stream).await.expect("counted"), 2, "partials of {stream}");
+    }
     assert!(live.stop(Duration::from_secs(10)).await);
 }
 
