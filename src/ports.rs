@@ -256,14 +256,19 @@ pub trait Store: Send + Sync + 'static {
     /// Makes what a stream needs (collection, indexes). Idempotent.
     fn prepare<'a>(&'a self, stream: &'a str, rows: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The epoch of this log identity for this stream: the same identity gets the same epoch, a new one the next
-    /// (first: 0), by compare-and-swap; one that another has followed keeps its own, since whoever comes late with it
-    /// must not be ahead of the log that is there now. `true`: it has just changed (a recreated topic).
+    /// The epoch that was last registered for this stream.
+    fn last_epoch<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<u32>, StoreError>>;
+
+    /// The epoch of this log identity for this stream: the one registered last keeps its epoch, any other gets the next
+    /// (first: 0), if `last` is still the epoch registered last. `true`: it has just changed (a recreated topic). `None`:
+    /// another was registered meanwhile. Whoever asks for `last` first and for the log after it raises nothing for a log
+    /// that is gone, however late it comes, and a log that comes back is a new epoch like any other.
     fn epoch<'a>(
         &'a self,
         stream: &'a str,
         identity: &'a str,
-    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>>;
+        last: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<(u32, bool)>, StoreError>>;
 
     /// What the primary holds of these ids; absent ones are left out. One round trip.
     fn load<'a>(

@@ -21,8 +21,17 @@ impl Store for NullStore {
         done(())
     }
 
-    fn epoch<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
-        done((0, false))
+    fn last_epoch<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u32>, StoreError>> {
+        done(None)
+    }
+
+    fn epoch<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<(u32, bool)>, StoreError>> {
+        done(Some((0, false)))
     }
 
     fn load<'a>(&'a self, _: &'a str, _: &'a [EntityId]) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {

@@ -289,7 +289,7 @@ mod tests {
     proptest! {
         /// Records of any times, in any order, with events that are late and events that claim to be from the future.
         #[test]
-        fn however_records_lie_over_partitions_the_merge_is_what_one_partition_would_show(
+        fn rule_12_however_records_lie_over_partitions_the_merge_is_what_one_partition_would_show(
             events in prop::collection::vec(
                 (0_i64..100_000, -70_000_i64..400_000_000, 0_i64..1000, 0_u32..8), 1..60),
         ) {

@@ -135,6 +135,8 @@ impl Gate {
         if !self.is_open() {
             return;
         }
+        // Who has something to write asks by writing it, which tells more.
+        let Ok(_turn) = self.turn.try_lock() else { return };
         match ping.await {
             Err(StoreError::Unavailable(why)) => self.failed(&why),
             _ => self.answered(),

@@ -23,6 +23,9 @@ use std::{
     time::Duration,
 };
 
+/// Each turn is lost only to an instance that registered another log in between.
+const TURNS_MAX: usize = 16;
+
 pub struct Generation {
     pub number: u64,
     writers: Vec<Addr<ShardWriter>>,
@@ -119,22 +122,24 @@ fn start_writers(
     (0..shards).zip(arbiters.iter().cycle()).map(start).collect()
 }
 
-/// The epoch of the topic as it is now; `true`: it has just changed, so reading starts at the earliest record.
+/// The epoch of the topic as it is now; `true`: it has just changed, so reading starts at the earliest record. What is
+/// registered is read before the log is asked, so that an answer of a log that is gone registers nothing.
 pub async fn epoch(stream: &Arc<Stream>) -> Result<(u32, bool), StartError> {
-    let topic = stream.spec.topic.name.clone();
-    let log = stream.shared.log.clone();
-    let identity = log.identity(&topic).await?.ok_or(StartError::NoTopic(topic))?;
-    stream.progress.identity.store(Some(Arc::new(identity.id.clone())));
-    stream.progress.partitions_total.store(identity.partitions, Ordering::Release);
-    let name = stream.name().clone();
-    let call = {
-        let store = stream.shared.store.clone();
-        async move { store.epoch(&name, &identity.id).await }.boxed()
-    };
-    let (epoch, changed) = stream.try_store(call).await?;
-    if changed && epoch > 0 {
-        metrics::EPOCHS.add(&stream.labels(), 1);
-        tracing::error!(stream = %stream.name(), epoch, "the topic was recreated, reading starts at its earliest record");
+    for _ in 0..TURNS_MAX {
+        let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+        let last = stream.try_store(async move { store.last_epoch(&name).await }.boxed()).await?;
+        let topic = stream.spec.topic.name.clone();
+        let identity = stream.shared.log.identity(&topic).await?.ok_or(StartError::NoTopic(topic))?;
+        stream.progress.identity.store(Some(Arc::new(identity.id.clone())));
+        stream.progress.partitions_total.store(identity.partitions, Ordering::Release);
+        let (store, name) = (stream.shared.store.clone(), stream.name().clone());
+        let register = async move { store.epoch(&name, &identity.id, last).await }.boxed();
+        let Some((epoch, changed)) = stream.try_store(register).await? else { continue };
+        if changed && epoch > 0 {
+            metrics::EPOCHS.add(&stream.labels(), 1);
+            tracing::error!(stream = %stream.name(), epoch, "the topic was recreated, reading starts at its earliest record");
+        }
+        return Ok((epoch, changed && epoch > 0));
     }
-    Ok((epoch, changed && epoch > 0))
+    Err(StoreError::Unavailable("the epoch of the log changes all the time".into()).into())
 }

@@ -203,7 +203,7 @@ async fn what_cannot_be_written_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_is_shown_replayed_with_its_origin_and_not_over_something_newer() {
+async fn rule_23_a_dead_letter_is_shown_replayed_with_its_origin_and_not_over_something_newer() {
     let bench = Bench::new().await;
     let live = bench.start().await;
     running(&live).await;

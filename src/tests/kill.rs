@@ -6,7 +6,7 @@
 use super::contract::{
     member::{Member, PATIENCE, PLENTY},
     scans::row,
-    store::{at, id, upsert},
+    store::{at, epoch, id, upsert},
 };
 use crate::{
     adapters::embedded::Embedded,
@@ -145,7 +145,7 @@ async fn compare(embedded: &Embedded, said: &mut Said) {
     let rows: BTreeSet<String> = rows.into_iter().map(|row| row.id).collect();
     assert!(rows.is_superset(&said.rows));
     if said.epoch > 0 {
-        assert!(store.epoch("s", "another").await.expect("epoch").0 > said.epoch);
+        assert!(epoch(&*store, "s", "another").await.0 > said.epoch);
     }
 }
 
@@ -277,7 +277,7 @@ async fn commit(log: Arc<dyn Log>) {
 async fn raise_epochs(store: Arc<dyn Store>) {
     loop {
         let identity = uuid::Uuid::new_v4().to_string();
-        let (epoch, _) = store.epoch("s", &identity).await.expect("epoch");
+        let (epoch, _) = epoch(&*store, "s", &identity).await;
         println!("@ epoch {epoch} .");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -196,7 +196,7 @@ async fn instances_that_meet_a_new_log_agree_on_its_epoch() {
     for (identity, epoch, changed) in [("one", 0, 0), ("two", 1, 1), ("three", 2, 1)] {
         let asked = (0..8).map(|_| {
             let (store, stream) = (store.clone(), stream.clone());
-            tokio::spawn(async move { store.epoch(&stream, identity).await.expect("epoch") })
+            tokio::spawn(async move { crate::tests::contract::store::epoch(&store, &stream, identity).await })
         });
         let answers = futures_util::future::try_join_all(asked).await.expect("join");
         assert!(answers.iter().all(|answer| answer.0 == epoch), "{answers:?}");

@@ -229,15 +229,33 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// `docs/requirements.md` may name no test that is not there: a state is worth what shows it.
-#[test]
-fn every_test_that_requirements_name_is_there() {
+/// The name of every function there is, tests among them.
+fn functions() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for path in files("src", &["rs"]) {
         let text = read(&path);
         let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
         known.extend(names.map(str::to_owned));
     }
+    known
+}
+
+/// Each rule of the semantics has a test with its number, and the page of requirements names it.
+#[test]
+fn every_rule_has_a_test_named_for_it() {
+    let (known, page) = (functions(), read(&root().join("docs/requirements.md")));
+    for rule in 1..=28 {
+        let prefix = format!("rule_{rule:02}_");
+        let of_rule: Vec<_> = known.iter().filter(|name| name.starts_with(&prefix)).collect();
+        assert!(!of_rule.is_empty(), "no test of rule {rule}");
+        assert!(of_rule.iter().all(|name| page.contains(&format!("`{name}`"))), "unnamed: {of_rule:?}");
+    }
+}
+
+/// `docs/requirements.md` may name no test that is not there: a state is worth what shows it.
+#[test]
+fn every_test_that_requirements_name_is_there() {
+    let known = functions();
     let page = read(&root().join("docs/requirements.md"));
     let is_path = |word: &&str| word.contains('/') && !word.starts_with('/') && !word.contains(' ');
     let lost: Vec<_> = code(&page).filter(is_path).filter(|path| !root().join(path).exists()).collect();

@@ -96,14 +96,16 @@ impl Operation for InsertRows {
     }
 }
 
-/// Finds or raises the epoch of a stream.
+/// Finds or raises the epoch of a stream; without an identity it finds the last.
 pub struct RaiseEpoch {
     /// Where it stands in `meta`.
     pub name: String,
     pub hash: u64,
-    pub identity: String,
-    pub found: (u32, bool),
-    pub reply: oneshot::Sender<Result<(u32, bool), StoreError>>,
+    pub identity: Option<String>,
+    /// What has to be the last for another to be registered.
+    pub last: Option<u32>,
+    pub found: Option<(u32, bool)>,
+    pub reply: oneshot::Sender<Result<Option<(u32, bool)>, StoreError>>,
 }
 
 impl Operation for RaiseEpoch {
@@ -114,25 +116,16 @@ impl Operation for RaiseEpoch {
         let held = group.spaces.meta.get(&self.name)?;
         let held = held.map(|value| serde_json::from_slice::<(String, u32)>(&value)).transpose();
         let held = held.map_err(|error| fjall::Error::Io(error.into()))?;
-        let past = |identity: &str| format!("{}/{identity}", self.name);
-        let json_fault = |error: serde_json::Error| fjall::Error::Io(error.into());
-        self.found = match held {
-            Some((identity, epoch)) if identity == self.identity => {
-                self.found = (epoch, false);
-                return Ok(Staged::Yes);
-            }
-            Some((identity, epoch)) => {
-                if let Some(value) = group.spaces.meta.get(past(&self.identity))? {
-                    self.found = (serde_json::from_slice(&value).map_err(json_fault)?, false);
-                    return Ok(Staged::Yes);
-                }
-                group.put_meta(past(&identity), serde_json::to_vec(&epoch).map_err(json_fault)?);
-                (epoch + 1, true)
-            }
-            None => (0, false),
-        };
+        let last = held.as_ref().map(|(_, epoch)| *epoch);
+        let is_asked = self.identity.is_none() || self.identity.as_ref() == held.as_ref().map(|held| &held.0);
+        if is_asked || last != self.last {
+            self.found = last.filter(|_| is_asked).map(|epoch| (epoch, false));
+            return Ok(Staged::Yes);
+        }
+        let epoch = last.map_or(0, |last| last + 1);
+        self.found = Some((epoch, last.is_some()));
         group.touch(self.hash);
-        let value = serde_json::to_vec(&(&self.identity, self.found.0));
+        let value = serde_json::to_vec(&(&self.identity, epoch));
         group.put_meta(self.name.clone(), value.map_err(|error| fjall::Error::Io(error.into()))?);
         Ok(Staged::Yes)
     }

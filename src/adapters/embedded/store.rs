@@ -168,12 +168,17 @@ impl EmbeddedStore {
         outcome.await.map_err(closed)?
     }
 
-    async fn raise_epoch(&self, stream: &str, identity: &str) -> Result<(u32, bool), StoreError> {
+    async fn raise_epoch(
+        &self,
+        stream: &str,
+        identity: Option<&str>,
+        last: Option<u32>,
+    ) -> Result<Option<(u32, bool)>, StoreError> {
         let name = registry::epoch_name(stream);
         let hash = self.root.committer.hash(META, name.as_bytes());
         let (reply, outcome) = oneshot::channel();
-        let identity = identity.to_owned();
-        self.root.committer.submit(Box::new(RaiseEpoch { name, hash, identity, found: (0, false), reply }));
+        let identity = identity.map(str::to_owned);
+        self.root.committer.submit(Box::new(RaiseEpoch { name, hash, identity, last, found: None, reply }));
         outcome.await.map_err(closed)?
     }
 
@@ -200,12 +205,17 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn last_epoch<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<u32>, StoreError>> {
+        async move { Ok(self.raise_epoch(stream, None, None).await?.map(|(epoch, _)| epoch)) }.boxed()
+    }
+
     fn epoch<'a>(
         &'a self,
         stream: &'a str,
         identity: &'a str,
-    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
-        self.raise_epoch(stream, identity).boxed()
+        last: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<(u32, bool)>, StoreError>> {
+        self.raise_epoch(stream, Some(identity), last).boxed()
     }
 
     fn load<'a>(

@@ -33,8 +33,8 @@ struct Held {
 struct Stream {
     entities: BTreeMap<(Key, Option<u32>), Entity>,
     rows: HashMap<String, Rows>,
-    /// Identities of the log, by their epochs.
-    identities: Vec<String>,
+    /// Identity of the log, and its epoch.
+    epoch: Option<(String, u32)>,
 }
 
 #[derive(Debug)]
@@ -120,13 +120,19 @@ impl Stream {
         gone
     }
 
-    fn epoch(&mut self, identity: &str) -> (u32, bool) {
-        if let Some(epoch) = self.identities.iter().position(|known| known == identity) {
-            return (epoch as u32, false);
-        }
-        self.identities.push(identity.to_owned());
-        let epoch = self.identities.len() as u32 - 1;
-        (epoch, epoch > 0)
+    fn last_epoch(&self) -> Option<u32> {
+        self.epoch.as_ref().map(|(_, epoch)| *epoch)
+    }
+
+    fn epoch(&mut self, identity: &str, last: Option<u32>) -> Option<(u32, bool)> {
+        let found = match &self.epoch {
+            Some((known, epoch)) if known == identity => return Some((*epoch, false)),
+            _ if self.last_epoch() != last => return None,
+            Some((_, epoch)) => (epoch + 1, true),
+            None => (0, false),
+        };
+        self.epoch = Some((identity.to_owned(), found.0));
+        Some(found)
     }
 }
 
@@ -160,12 +166,17 @@ impl Store for MemoryStore {
         done(())
     }
 
+    fn last_epoch<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<u32>, StoreError>> {
+        done(self.with(stream, |stream| stream.last_epoch()))
+    }
+
     fn epoch<'a>(
         &'a self,
         stream: &'a str,
         identity: &'a str,
-    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
-        done(self.with(stream, |stream| stream.epoch(identity)))
+        last: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<(u32, bool)>, StoreError>> {
+        done(self.with(stream, |stream| stream.epoch(identity, last)))
     }
 
     fn load<'a>(

@@ -194,12 +194,17 @@ impl Store for MongoStore {
         self.prepare_all(stream, rows).boxed()
     }
 
+    fn last_epoch<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<u32>, StoreError>> {
+        async move { Ok(self.registered(stream).await?.map(|held| held.epoch)) }.boxed()
+    }
+
     fn epoch<'a>(
         &'a self,
         stream: &'a str,
         identity: &'a str,
-    ) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
-        self.register(stream, identity).boxed()
+        last: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<(u32, bool)>, StoreError>> {
+        self.register(stream, identity, last).boxed()
     }
 
     fn load<'a>(

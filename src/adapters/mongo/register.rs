@@ -18,36 +18,32 @@ use serde::Serialize;
 pub const STREAMS: &str = "streams";
 pub const MARKS: &str = "marks";
 
-/// Each turn is lost only to another instance that registered in between.
-const TURNS_MAX: usize = 16;
-
-struct Registered {
+pub(super) struct Registered {
     identity: String,
-    epoch: u32,
-    /// Identities before it, with their epochs: whoever comes late with one of them raises nothing.
-    past: Vec<(String, u32)>,
+    pub(super) epoch: u32,
 }
 
 impl MongoStore {
-    pub(super) async fn register(&self, stream: &str, identity: &str) -> Result<(u32, bool), StoreError> {
-        for _ in 0..TURNS_MAX {
-            let (statement, epoch) = match self.registered(stream).await? {
-                Some(held) if held.identity == identity => return Ok((held.epoch, false)),
-                Some(held) => match held.past.iter().find(|known| known.0 == identity) {
-                    Some(known) => return Ok((known.1, false)),
-                    None => (replace(stream, &held, identity), held.epoch.saturating_add(1)),
-                },
-                None if self.insert_registered(stream, identity).await? => return Ok((0, false)),
-                None => continue,
-            };
-            if self.writers.write(vec![update(&self.terms, STREAMS, statement)]).await? == 1 {
-                return Ok((epoch, true));
+    pub(super) async fn register(
+        &self,
+        stream: &str,
+        identity: &str,
+        last: Option<u32>,
+    ) -> Result<Option<(u32, bool)>, StoreError> {
+        let held = self.registered(stream).await?;
+        match held {
+            Some(held) if held.identity == identity => Ok(Some((held.epoch, false))),
+            held if held.as_ref().map(|held| held.epoch) != last => Ok(None),
+            Some(held) => {
+                let replace = update(&self.terms, STREAMS, replace(stream, &held, identity));
+                let is_done = self.writers.write(vec![replace]).await? == 1;
+                Ok(is_done.then_some((held.epoch.saturating_add(1), true)))
             }
+            None => Ok(self.insert_registered(stream, identity).await?.then_some((0, false))),
         }
-        Err(StoreError::Unavailable(format!("MongoDB: the epoch of {stream} changes all the time")))
     }
 
-    async fn registered(&self, stream: &str) -> Result<Option<Registered>, StoreError> {
+    pub(super) async fn registered(&self, stream: &str) -> Result<Option<Registered>, StoreError> {
         let find = Find {
             collection: STREAMS,
             filter: rawdoc! { "_id": stream },
@@ -60,7 +56,7 @@ impl MongoStore {
             let identity = raw.get_str("identity").ok().map(str::to_owned);
             let epoch = raw.get("epoch").ok().flatten().and_then(read::unsigned);
             match (identity, epoch.and_then(|epoch| epoch.try_into().ok())) {
-                (Some(identity), Some(epoch)) => Ok(Registered { identity, epoch, past: past(raw) }),
+                (Some(identity), Some(epoch)) => Ok(Registered { identity, epoch }),
                 _ => Err(StoreError::Refused(format!("{stream}: its epoch in {STREAMS} cannot be read"))),
             }
         })?;
@@ -108,24 +104,11 @@ impl MongoStore {
     }
 }
 
-fn past(raw: &RawDocument) -> Vec<(String, u32)> {
-    let Ok(past) = raw.get_array("past") else { return Vec::new() };
-    let known = past.into_iter().flatten().filter_map(|one| {
-        let one = one.as_document()?;
-        let epoch = read::unsigned(one.get("epoch").ok().flatten()?)?;
-        Some((one.get_str("identity").ok()?.to_owned(), epoch.try_into().ok()?))
-    });
-    known.collect()
-}
-
 fn replace(stream: &str, held: &Registered, identity: &str) -> RawDocumentBuf {
     let epoch = i64::from(held.epoch);
     rawdoc! {
         "q": { "_id": stream, "identity": held.identity.as_str(), "epoch": epoch },
-        "u": {
-            "$set": { "identity": identity, "epoch": epoch + 1 },
-            "$push": { "past": { "identity": held.identity.as_str(), "epoch": epoch } },
-        },
+        "u": { "$set": { "identity": identity, "epoch": epoch + 1 } },
     }
 }
 

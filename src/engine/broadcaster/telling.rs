@@ -48,11 +48,6 @@ impl Hub {
             }
         }
         if news.kind == NewsKind::Forgotten {
-            // Rooms of the whole stream were told of a key that was removed; of one whose time is over they hear so.
-            let alive = Some(&news.stream).filter(|_| news.shown.value.is_some());
-            if let Some(room) = alive.and_then(|stream| self.rooms.stream(stream)) {
-                self.send_all_anew(room, Reason::Forgotten);
-            }
             return;
         }
         if let Some(room) = self.rooms.stream(&news.stream) {

@@ -47,8 +47,17 @@ impl Store for Crossing {
         self.store.prepare(stream, rows)
     }
 
-    fn epoch<'a>(&'a self, stream: &'a str, identity: &'a str) -> Answer<'a, (u32, bool)> {
-        self.store.epoch(stream, identity)
+    fn last_epoch<'a>(&'a self, stream: &'a str) -> Answer<'a, Option<u32>> {
+        self.store.last_epoch(stream)
+    }
+
+    fn epoch<'a>(
+        &'a self,
+        stream: &'a str,
+        identity: &'a str,
+        last: Option<u32>,
+    ) -> Answer<'a, Option<(u32, bool)>> {
+        self.store.epoch(stream, identity, last)
     }
 
     fn load<'a>(&'a self, stream: &'a str, ids: &'a [EntityId]) -> Answer<'a, Vec<Document>> {

@@ -90,8 +90,9 @@ impl Wire {
             let is_sent = self.sent.contains_key(&(key.clone(), entity.version as i64));
             (!is_sent).then(|| format!("nobody sent {key} at version {}", entity.version))
         });
-        let all = self.unguarded.iter().cloned().chain(differing).chain(wrong).chain(unsent);
-        all.map(|what| Finding::new(Kind::Reordered, what)).collect()
+        let all = self.unguarded.iter().cloned().chain(differing).chain(wrong);
+        let wrong = all.map(|what| Finding::new(Kind::Reordered, what));
+        wrong.chain(unsent.map(|what| Finding::new(Kind::Lost, what))).collect()
     }
 }
 

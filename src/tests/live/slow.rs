@@ -77,7 +77,7 @@ fn a_client_that_does_not_read_gets_the_newest_per_key_when_it_does() {
 }
 
 #[test]
-fn what_is_handed_over_stays_within_the_bound() {
+fn rule_17_what_is_handed_over_stays_within_the_bound() {
     let mut stage = Stage::new(&[("kv", 1)], |config| config.live.unsent_bytes_max = 10_000);
     let (client, line) = stage.connect();
     stage.subscribe(client, &line, &["kv"], &[]);

@@ -49,24 +49,6 @@ fn a_forgotten_tombstone_voids_the_room() {
 }
 
 #[test]
-fn a_key_whose_time_is_over_is_gone_from_the_room_of_its_stream() {
-    let mut stage = Stage::kv();
-    let (client, line) = stage.connect();
-    for key in ["a", "b", "c"] {
-        stage.engine.write("kv", key, Some("1"));
-    }
-    stage.subscribe(client, &line, &["kv"], &[]);
-    let news = ["a", "b"].map(|key| stage.engine.forget("kv", key));
-    stage.tell(news);
-    stage.run_reads();
-    stage.tick(10);
-    let got = line.take();
-    let [Got::Resync(message)] = &got[..] else { panic!("one resync, not {got:?}") };
-    let items = message["items"].as_array().expect("items");
-    assert_eq!((&message["reason"], items.len(), &items[0]["key"]), (&json!("forgotten"), 1, &json!("c")));
-}
-
-#[test]
 fn a_key_begun_again_elsewhere_voids_the_room_too() {
     let mut stage = Stage::kv();
     let (client, line) = stage.connect();

@@ -82,17 +82,18 @@ impl Instance {
 }
 
 impl World {
-    /// Registers a log, and returns twice its epoch, with one more if it has just been raised.
-    pub(super) fn register(&self, identity: &str) -> usize {
-        let found = self.memory.epoch(STREAM, identity).now_or_never().expect("at once");
-        let (epoch, raised) = found.expect("registered");
+    /// Registers a log, and returns one more than twice its epoch, with one more if it has just been raised; 0: another was
+    /// registered meanwhile.
+    pub(super) fn register(&self, identity: &str, last: Option<u32>) -> usize {
+        let found = self.memory.epoch(STREAM, identity, last).now_or_never().expect("at once");
         let mut inner = self.inner();
         let log: u32 = identity.parse().expect("a number");
-        assert_eq!(epoch, log, "each log has one epoch, in their order");
         inner.seen.met_gone += u64::from(log + 1 < inner.registered);
+        let Some((epoch, raised)) = found.expect("registered") else { return 0 };
+        assert_eq!(epoch, log, "each log has one epoch, in their order");
         inner.registered = inner.registered.max(log + 1);
         inner.seen.met_raised += u64::from(!raised && epoch > 0 && log == inner.identity);
-        2 * epoch as usize + usize::from(raised)
+        1 + 2 * epoch as usize + usize::from(raised)
     }
 
     /// Whether the model knows of each record whether it was taken in, and in which order.

@@ -59,7 +59,7 @@ pub enum Act {
     Forget(Vec<(EntityId, Position)>),
     /// Which log the topic is.
     Identity,
-    Epoch(String),
+    Epoch(String, Option<u32>),
 }
 
 /// What the store made of a call that was carried out.
@@ -176,7 +176,7 @@ impl World {
         match act {
             Act::Read => Ok(0),
             Act::Identity => Ok(self.inner().identity as usize),
-            Act::Epoch(identity) => Ok(self.register(&identity)),
+            Act::Epoch(identity, last) => Ok(self.register(&identity, last)),
             Act::Rows(name, rows) => {
                 let done = self.memory.insert_rows(STREAM, &name, rows).now_or_never();
                 Ok(done.expect("at once").expect("inserted"))
@@ -352,10 +352,22 @@ impl Store for SimStore {
     fn prepare<'a>(&'a self, stream: &'a str, rows: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
         self.world.memory.prepare(stream, rows)
     }
-    fn epoch<'a>(&'a self, _: &'a str, identity: &'a str) -> BoxFuture<'a, Result<(u32, bool), StoreError>> {
+    fn last_epoch<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<u32>, StoreError>> {
         async move {
-            let answer = self.ask(Act::Epoch(identity.to_owned())).await?;
-            Ok(((answer / 2) as u32, answer % 2 == 1))
+            self.ask(Act::Read).await?;
+            self.world.memory.last_epoch(stream).await
+        }
+        .boxed()
+    }
+    fn epoch<'a>(
+        &'a self,
+        _: &'a str,
+        identity: &'a str,
+        last: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<(u32, bool)>, StoreError>> {
+        async move {
+            let answer = self.ask(Act::Epoch(identity.to_owned(), last)).await?;
+            Ok(answer.checked_sub(1).map(|answer| ((answer / 2) as u32, answer % 2 == 1)))
         }
         .boxed()
     }

@@ -117,13 +117,17 @@ async fn b3_a_replay_ends_where_the_room_stands() {
         let mut comes = watch(&place, transport, "k0").await;
         let keys: Vec<String> = (0..8).map(|n| format!("k{n}")).collect();
         let load = Load::start(&place, stream, &keys, 4, 20);
-        let mut replayed = 0;
+        // Of the stream's room and the key's.
+        let mut replayed = [0; 2];
+        let count = |replayed: &mut [usize; 2], resumed: Vec<bool>| {
+            replayed.iter_mut().zip(resumed).for_each(|(count, resumed)| *count += usize::from(resumed));
+        };
         for _ in 0..RESUMES {
             let packets = comes.packets;
             comes.until("it is told", |w| w.packets > packets).await;
             comes.cut().await;
             load.goes_on(12).await;
-            replayed += resumed(&comes.back().await).into_iter().filter(|resumed| *resumed).count();
+            count(&mut replayed, resumed(&comes.back().await));
         }
         comes.cut().await;
         load.goes_on(12).await;
@@ -131,10 +135,10 @@ async fn b3_a_replay_ends_where_the_room_stands() {
         place.settles(stream).await;
         holds(&mut stays, &place, stream, "k0").await;
         // Nothing is written any more: what a replay does not bring now never comes.
-        replayed += resumed(&comes.back().await).into_iter().filter(|resumed| *resumed).count();
+        count(&mut replayed, resumed(&comes.back().await));
         holds(&mut comes, &place, stream, "k0").await;
         assert_eq!(comes.stands(), stays.stands(), "both are at the head");
-        assert!(replayed > RESUMES, "{replayed} of {} were resumed", 2 * RESUMES + 2);
+        assert!(replayed[0] > 0 && replayed[1] > RESUMES / 2, "{replayed:?} of {RESUMES} were resumed");
     })
     .await;
 }
