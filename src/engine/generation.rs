@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-/// Each turn is lost only to an instance that registered another log in between.
+/// Each turn is lost to an instance that registered in between, mostly the same log, which the next turn finds.
 const TURNS_MAX: usize = 16;
 
 pub struct Generation {

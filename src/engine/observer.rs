@@ -1,7 +1,8 @@
 //! The beat that looks at what nobody reports: ends of the log, keys held, whether the log answers, what is to be forgotten.
 //!
-//! Invariant: only reads, tells the supervisor of a topic made anew, and forgets what is expired (tombstones, keys of
-//! streams with a time to live) of partitions owned here, guarded by its position.
+//! Invariant: only reads, asks a store that is away whether it is back, tells the supervisor of a topic made anew, and
+//! forgets what is expired (tombstones, keys of streams with a time to live) of partitions owned here, guarded by its
+//! position.
 //! Not here: acting on what is seen (`supervisor`).
 
 use super::{

@@ -1,6 +1,6 @@
 //! First look at the records of a batch: which entity each belongs to, and what has to be loaded.
 //!
-//! Invariant: nothing is decided here that depends on an entity; a record that cannot be placed is poison at once.
+//! Invariant: of an entity only its time to live is looked at here; a record that cannot be placed is poison at once.
 
 use super::{
     Early, Flight, Fold, Part, Planned,
